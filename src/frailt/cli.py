@@ -1,0 +1,196 @@
+"""The command line: parse, call one function, show what it returns.
+
+Only the command that is asked for is imported, so that help answers at once. Bad input ends in one line and exit code
+2.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import frailt
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its configuration class and the function that takes it, each as module:name."""
+
+    config: str
+    function: str
+    about: str
+    positional: str | None = None
+    """A field that is given without its name."""
+    short: tuple[str, str] = ("", "")
+    """An option's short name and its whole one."""
+
+
+COMMANDS = {
+    "info": Command(
+        "frailt.info:InfoConfig", "frailt.info:info", "parameters, FLOPs and cache of a layout", positional="layout"
+    ),
+    "prepare": Command("frailt.data.prepare:PrepareConfig", "frailt.data.prepare:prepare", "tokenize a corpus, once"),
+    "train": Command(
+        "frailt.training.config:TrainConfig",
+        "frailt.training.train:train",
+        "train a model",
+        short=("--from", "--from_checkpoint"),
+    ),
+    "evaluate": Command(
+        "frailt.evaluation.config:EvaluateConfig", "frailt.evaluation.loss:evaluate", "loss of a checkpoint"
+    ),
+    "generate": Command("frailt.inference.config:GenerateConfig", "frailt.inference.generate:generate", "tell stories"),
+    "compare": Command(
+        "frailt.experiments.compare:CompareConfig", "frailt.experiments.compare:compare", "finished runs side by side"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0, 2 where the input cannot be used, 130 where the user stopped it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"frailt {frailt.__version__}")
+        return 0
+    name = arguments.pop(0)
+    if name not in COMMANDS:
+        print(f"frailt: error: command must be one of {', '.join(COMMANDS)}, got {name!r}", file=sys.stderr)
+        return 2
+    try:
+        config = _parse(name, arguments)  # before the function is loaded, and torch with it
+        result = _load(COMMANDS[name].function)(config)
+        if result is not None:
+            print(result)
+    except KeyboardInterrupt:
+        print(f"frailt {name}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone, as in `frailt generate | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        if os.environ.get("FRAILT_TRACEBACK"):
+            raise
+        print(f"frailt {name}: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(name: str, arguments: list[str]) -> Any:
+    from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    command = COMMANDS[name]
+    config_class: Callable = _load(command.config)
+    parser = ArgumentParser(prog=f"frailt {name}", description=command.about, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+    skip = set()
+    if command.positional:
+        parser.add_argument(
+            command.positional, type=str, help="See the notation in the README: 8, 2^4, (2)^4, 1,(2)^4,1."
+        )
+        skip = {command.positional}
+    parser.add_class_arguments(config_class, as_group=False, skip=skip)
+    try:
+        parsed = parser.parse_args([_whole_name(argument, *command.short) for argument in arguments])
+        for field, wanted in get_type_hints(config_class).items():
+            if is_dataclass(wanted) and not isinstance(parsed[field], Namespace):
+                raise ValueError(f"{field} must be settings of its own, as in {field}.NAME, got {parsed[field]!r}")
+        # The first is the name from jsonargparse 4.49 on, the second goes in 5.
+        parsed = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(parsed)
+    except (ArgumentError, TypeError) as error:
+        raise ValueError(_reworded(_one_line(error), config_class, name)) from error
+    values = {key: value for key, value in vars(parsed).items() if key != "config"}
+    return config_class(**values)
+
+
+def _whole_name(argument: str, short: str, whole: str) -> str:
+    name, equals, value = argument.partition("=")
+    return f"{whole}{equals}{value}" if short and name == short else argument
+
+
+def _reworded(message: str, config_class: Callable, command: str) -> str:
+    """What jsonargparse found, in words of ours: `steps must be int or null, got 'x'`."""
+    if found := re.search(r'Parser key "([\w.]+)": .*(?:Got|Given) value: (.*)$', message):
+        field, value = found.groups()
+        shown = value if re.match(r"[-.\d\[{]", value) else repr(value)
+        return f"{field} must be {_type_in_words(_type_of(config_class, field))}, got {shown}"
+    if found := re.fullmatch(r"unrecognized arguments: (.*)", message):
+        return f"{found[1].split()[0]} is no option of frailt {command}; --help lists them"
+    if found := re.fullmatch(
+        r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'(?: is not accepted)?", message
+    ):
+        option = ".".join(filter(None, found.groups()))
+        return f"{option} is no option of frailt {command}; --help lists them"
+    if found := re.fullmatch(r"the following arguments are required: (.*)", message):
+        return f"{found[1]} must be given"
+    if found := re.fullmatch(r'Parser key "([\w.]+)": (.*)', message):
+        return f"{found[1]}: {found[2]}"
+    if message.startswith("Problems parsing config: "):
+        return f"config must be YAML: {message.removeprefix('Problems parsing config: ')}"
+    if message.startswith("Unexpected config:"):
+        return (
+            f"config must hold settings such as 'seed: 1', got {message.removeprefix('Unexpected config:').strip()!r}"
+        )
+    return message
+
+
+def _type_of(config_class: Any, field: str) -> Any:
+    first, _, rest = field.partition(".")
+    found = get_type_hints(config_class)[first]
+    return _type_of(found, rest) if rest else found
+
+
+def _type_in_words(wanted: Any) -> str:
+    if get_origin(wanted) in (Union, UnionType):
+        return " or ".join(map(_type_in_words, get_args(wanted)))
+    if get_origin(wanted) is Literal:
+        return " or ".join(map(str, get_args(wanted)))
+    if get_origin(wanted) is list:
+        return f"[{_type_in_words(get_args(wanted)[0])}, ...]"
+    return {NoneType: "null", bool: "true or false"}.get(wanted, wanted.__name__)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"frailt {frailt.__version__}: train, compare and run looped language models",
+            "",
+            "usage: frailt COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "frailt COMMAND --help lists a command's options with units and defaults.",
+            "Every command takes --config FILE.yaml, and --print_config shows what it comes to.",
+        ]
+    )
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _one_line(error: BaseException) -> str:
+    """The message on one line; of errors that transformers' strict configs wrap, the cause."""
+    if type(error).__name__.startswith("StrictDataclass") and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Loss, perplexity and bits per byte of a checkpoint on a prepared corpus (the paper's first measure, section 4.1)."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+from tqdm import tqdm
+
+from frailt.data.packing import PreparedData
+from frailt.training.checkpoint import check_same_tokenizer, load_checkpoint, quiet_transformers
+from frailt.training.hardware import choose_device
+from frailt.training.validation import validation_loss
+
+from .config import EvaluateConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found; printed as a table, or as JSON where that was asked for."""
+
+    layout: str
+    iterations: tuple[int, ...]
+    split: str
+    context: int
+    nats_per_token: float
+    perplexity: float
+    bits_per_byte: float
+    targets: int
+    """Tokens predicted: every one of the split but the first."""
+    elapsed_s: float
+    as_json: bool = False
+
+    def __str__(self) -> str:
+        values = {name: value for name, value in asdict(self).items() if name != "as_json"}
+        if self.as_json:
+            return json.dumps(values)
+        shown = {name: f"{value:.6f}" if isinstance(value, float) else f"{value}" for name, value in values.items()}
+        return "\n".join(f"{name:<15} {value}" for name, value in shown.items())
+
+
+def evaluate(config: EvaluateConfig) -> Evaluation:
+    """Measure a checkpoint in float32, by the same function that training uses.
+
+    Raises:
+        ValueError, FileNotFoundError: checkpoint and data cannot be used, or do not belong together.
+    """
+    device = choose_device(config.device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    quiet_transformers()
+    data = PreparedData.open(config.data)
+    model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
+    check_same_tokenizer(tokenizer, data, config.checkpoint)
+    longest = model.config.max_position_embeddings
+    context = longest if config.context is None else config.context
+    if context > longest:
+        raise ValueError(f"context must be at most the model's {longest} tokens, got {context}")
+    model.float()
+    stream = data.split(config.split)  # type: ignore[arg-type]  # checked by the config
+    rows = stream.rows(context)
+    began = time.perf_counter()
+    with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, mininterval=0.5) as bar:
+        loss = validation_loss(model, rows, batch_rows=config.batch_rows, progress=bar.update)
+    return Evaluation(
+        layout=model.config.layout,
+        iterations=model.config.iterations_per_group,
+        split=config.split,
+        context=context,
+        nats_per_token=loss.nats_per_token,
+        perplexity=loss.perplexity,
+        bits_per_byte=loss.bits_per_byte(stream.manifest.utf8_bytes),
+        targets=loss.targets,
+        elapsed_s=round(time.perf_counter() - began, 3),
+        as_json=config.json,
+    )

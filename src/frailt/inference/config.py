@@ -1,0 +1,64 @@
+"""What a generation is told; plain, without torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(kw_only=True)
+class GenerateConfig:
+    """Tell stories from a checkpoint.
+
+    Args:
+        checkpoint: checkpoint folder, or run folder, whose last checkpoint is taken.
+        prompt: beginning of a story; without it and prompts_file, stories are told from nothing.
+        prompts_file: text file with one beginning per line.
+        samples: stories per beginning.
+        max_new_tokens: longest continuation; by default up to the model's context.
+        greedy: always the likeliest token, instead of drawing.
+        temperature: below 1 draws likelier tokens, above 1 less likely ones.
+        top_p: draw among the likeliest tokens that make up this probability.
+        top_k: draw among so many likeliest tokens; 0 for all.
+        seed: fixes what is drawn.
+        stream: show a story while it is told; one story only.
+        iterations: how often looped groups run; by default as trained. One number, or one per group.
+        batch_size: stories told at a time.
+        device: auto is a GPU where there is one.
+        threads: CPU threads; by default torch's own choice.
+    """
+
+    checkpoint: str
+    prompt: str | None = None
+    prompts_file: str | None = None
+    samples: int = 1
+    max_new_tokens: int | None = None
+    greedy: bool = False
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 0
+    seed: int = 0
+    stream: bool = False
+    iterations: int | list[int] | None = None
+    batch_size: int = 16
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompts_file is not None:
+            raise ValueError("only one of prompt and prompts_file may be given")
+        for name in ("samples", "max_new_tokens", "batch_size", "threads"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("top_k", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be below 2^64, got {self.seed}")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(
+                f"temperature must be above 0, got {self.temperature}; for the likeliest token use --greedy true"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.greedy and self.samples > 1:
+            raise ValueError(f"samples must be 1 where greedy is true, for they would be equal, got {self.samples}")
+        if self.stream and (self.samples > 1 or self.prompts_file is not None):
+            raise ValueError("stream shows one story: leave out prompts_file, and samples above 1")

@@ -1,0 +1,70 @@
+"""What a layout costs, as text: `frailt info`."""
+
+from dataclasses import asdict, dataclass
+
+import frailt
+from frailt.model.cost import cost
+
+
+@dataclass(kw_only=True)
+class InfoConfig:
+    """What `frailt info` shows; the defaults are the paper's (Table 1).
+
+    Args:
+        layout: groups of blocks.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of the MLP; by default two thirds of 4 * hidden_size, rounded up to 32.
+        num_attention_heads: attention heads.
+        num_key_value_heads: key-value heads; by default as many as attention heads.
+        vocab_size: vocabulary, in tokens.
+        context: tokens per sequence.
+        iterations: how often groups run; by default as the layout says. One number, or one per group.
+        iteration_encoding: learned, sinusoidal or none.
+        tie_word_embeddings: whether the head is the transposed embedding.
+    """
+
+    layout: str
+    hidden_size: int = 64
+    intermediate_size: int | None = None
+    num_attention_heads: int = 8
+    num_key_value_heads: int | None = None
+    vocab_size: int = 512
+    context: int = 512
+    iterations: int | list[int] | None = None
+    iteration_encoding: str = "learned"
+    tie_word_embeddings: bool = True
+
+
+def info(config: InfoConfig) -> str:
+    """The costs of a layout, as a table.
+
+    Raises:
+        ValueError: sizes that do not fit.
+    """
+    settings = asdict(config)  # `frailt.FraiLTConfig` loads torch: here, so that help need not wait for it
+    context = settings.pop("context")
+    model = frailt.FraiLTConfig(**settings, max_position_embeddings=max(context, 1))
+    costs = cost(model, context)
+    parts, depth = costs.parameters, costs.depth
+    groups = ", ".join(
+        f"{shape.blocks} block{'s' * (shape.blocks > 1)} x {count}"
+        for shape, count in zip(model.groups, model.iterations_per_group, strict=True)
+    )
+    rows = [
+        ("layout", model.layout),
+        ("groups", groups),
+        ("depth", f"{depth} block applications"),
+        ("unique parameters", f"{parts.total:,}"),
+        ("  embedding", f"{parts.embedding:,}"),
+        ("  blocks", f"{parts.blocks:,}"),
+        ("  iteration encodings", f"{parts.iteration_encodings:,}"),
+        ("  final norm", f"{parts.final_norm:,}"),
+        ("  head", f"{parts.head:,}" if parts.head else "0 (tied to the embedding)"),
+        ("of a plain model as deep", f"{costs.parameters_of_equal_depth:,}"),
+        (f"FLOPs per token at {context}", f"{costs.forward_flops_per_token:,} forward"),
+        ("", f"{costs.causal_forward_flops_per_token:,} forward, without the masked half of attention"),
+        ("", f"{costs.training_flops_per_token:,} training"),
+        ("KV cache per token", f"{costs.kv_bytes_per_token(4):,} bytes in float32"),
+        ("", f"{costs.kv_bytes_per_token(2):,} bytes in bfloat16"),
+    ]
+    return "\n".join(f"{name:<26} {value}" for name, value in rows)

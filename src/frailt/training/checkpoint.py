@@ -1,0 +1,112 @@
+"""Checkpoints: folders that stock transformers loads, with tokenizer, generation settings and a model card.
+
+They are written under another name and renamed, so that one which is there is whole. Reading one touches safetensors
+and JSON only.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from frailt.data.packing import PreparedData
+from frailt.data.tokenizer import load_tokenizer, save_tokenizer, story_token_ids, tokenizer_hash
+from frailt.model import FraiLTForCausalLM
+
+from .hardware import choose_attention
+
+
+def save_checkpoint(
+    folder: Path, model: FraiLTForCausalLM, tokenizer: PreTrainedTokenizerFast, model_card: str
+) -> None:
+    """Write a checkpoint at `folder`, in place of one that may be there."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    replaced = folder.with_name(f".{folder.name}.replaced")
+    for leftover in (partial, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial)
+    save_tokenizer(tokenizer, partial)
+    (partial / "README.md").write_text(model_card, encoding="utf-8")
+    if folder.exists():
+        folder.rename(replaced)
+    partial.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load_checkpoint(
+    path: str | Path, *, device: torch.device | None = None, iterations: int | list[int] | None = None
+) -> tuple[FraiLTForCausalLM, PreTrainedTokenizerFast]:
+    """Load model and tokenizer from a checkpoint folder, or from a run folder, whose `last` is taken.
+
+    Args:
+        path: the folder.
+        device: where the model shall be, with the attention kernel that is fastest there; by default the CPU.
+        iterations: how often groups run; by default as the checkpoint says.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint at `path`.
+        ValueError: it is of another model type, or damaged.
+    """
+    folder = Path(path).expanduser()
+    if (folder / "run.json").is_file() and not (folder / "config.json").is_file():
+        folder = folder / "last"
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"checkpoint must be a folder with a config.json, or a run folder with a last, got {path}"
+        )
+    try:
+        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"checkpoint {folder} has a damaged config.json: {error}") from error
+    if model_type != "frailt":
+        raise ValueError(f"checkpoint must be of model type frailt, got {model_type!r} in {folder}")
+    try:
+        overrides: dict[str, Any] = {} if iterations is None else {"iterations": iterations}
+        loaded: Any = FraiLTForCausalLM.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, dtype="auto", **overrides
+        )
+        tokenizer = load_tokenizer(str(folder))
+    except (SafetensorError, StrictDataclassError, OSError, RuntimeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"checkpoint {folder} is damaged or incomplete: {' '.join(str(error).split())[:200]}"
+        ) from error
+    model, report = loaded
+    missing = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
+    if missing:
+        raise ValueError(
+            f"checkpoint {folder} does not fit its own config.json: {len(missing)} weights, such as {missing[0]}"
+        )
+    device = device or torch.device("cpu")
+    model.to(device)
+    model.set_attn_implementation(choose_attention(device, model.config))
+    return model, tokenizer
+
+
+def check_same_tokenizer(tokenizer: PreTrainedTokenizerFast, data: PreparedData, checkpoint: str | Path) -> None:
+    """Raise a ValueError where `data` was prepared with another tokenizer than the checkpoint's."""
+    if tokenizer_hash(tokenizer) != data.manifest.tokenizer_sha256:
+        raise ValueError(
+            f"data must be prepared with the checkpoint's tokenizer, got another vocabulary in {data.folder}: "
+            f"run frailt prepare with --tokenizer {checkpoint}"
+        )
+
+
+def quiet_transformers() -> None:
+    """No warnings and no bars for single files from transformers: commands show their own progress and errors."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def set_generation_defaults(model: FraiLTForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Let `model.generate` stop at the end of a story, in this model and in what is saved of it."""
+    bos, stops = story_token_ids(tokenizer)
+    model.generation_config = GenerationConfig(
+        bos_token_id=bos, eos_token_id=stops, pad_token_id=stops[-1], do_sample=True, temperature=1.0, top_p=0.95
+    )

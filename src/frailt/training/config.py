@@ -1,0 +1,133 @@
+"""What a training run is told. Plain dataclasses without torch, so that the command line can show them at once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The model to train; names, defaults and rules are those of `FraiLTConfig`, which checks them.
+
+    Args:
+        layout: groups of blocks, such as 8, 2^4, (2)^4 or 1,(2)^4,1.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of the MLP; by default two thirds of 4 * hidden_size, rounded up to 32.
+        num_attention_heads: attention heads.
+        num_key_value_heads: key-value heads; by default as many as attention heads.
+        iteration_encoding: learned (the paper's), sinusoidal or none.
+        tie_word_embeddings: whether the head is the transposed embedding.
+        initializer_range: standard deviation of the initial weights.
+        rope_theta: base of the rotary position encoding.
+    """
+
+    layout: str | int = "2^4"
+    hidden_size: int = 64
+    intermediate_size: int | None = None
+    num_attention_heads: int = 8
+    num_key_value_heads: int | None = None
+    iteration_encoding: str = "learned"
+    tie_word_embeddings: bool = True
+    initializer_range: float = 0.02
+    rope_theta: float = 10000.0
+
+    def __post_init__(self) -> None:
+        self.layout = str(self.layout)  # YAML reads a bare 8 as a number
+        if not 0 < self.rope_theta < float("inf"):
+            raise ValueError(f"rope_theta must be above 0, got {self.rope_theta}")
+
+
+@dataclass(kw_only=True)
+class TrainConfig:
+    """One training run: data, model, budget, optimiser, and where it runs. Baseline and FraiLT differ in `model` only.
+
+    Args:
+        data: prepared corpus, a folder made by frailt prepare.
+        out: run folder to make; it must not exist, or be empty.
+        from_checkpoint: checkpoint or run folder whose weights training starts from; the model is then its own. --from
+            for short.
+        model: the model to train.
+        context: tokens per row.
+        passes: budget in passes over the training stream; 1 where no budget is given.
+        tokens: budget in tokens.
+        steps: budget in optimiser steps.
+        batch_rows: rows per forward pass on each device.
+        accumulation_steps: forward passes per optimiser step.
+        learning_rate: peak learning rate; it warms up linearly, then falls to 0 by a cosine.
+        warmup_share: share of the steps that warm up.
+        weight_decay: AdamW's decay, on matrices only: none on norms and iteration encodings.
+        beta1: AdamW's decay rate of the mean gradient.
+        beta2: AdamW's decay rate of the mean squared gradient.
+        clip_norm: gradients are scaled down to this norm; 0 for no clipping.
+        gradient_checkpointing: recompute activations in the backward pass, to save memory.
+        precision: auto is bfloat16 on GPUs that have it, float32 elsewhere.
+        device: auto is a GPU where there is one.
+        threads: CPU threads; by default torch's own choice.
+        seed: fixes initial weights, the order of rows, dropout.
+        evaluations: how often the loss on a share of the validation rows is measured while training, evenly spread.
+        evaluation_share: that share, of rows, evenly spread and the same each time. At the end all are measured.
+        log_every_steps: steps between two lines of metrics.
+        report_to: trackers that transformers knows, such as tensorboard, wandb, trackio, mlflow.
+    """
+
+    data: str
+    out: str
+    from_checkpoint: str | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    context: int = 512
+    passes: float | None = None
+    tokens: int | None = None
+    steps: int | None = None
+    batch_rows: int = 16
+    accumulation_steps: int = 1
+    learning_rate: float = 3e-3
+    warmup_share: float = 0.05
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip_norm: float = 1.0
+    gradient_checkpointing: bool = False
+    precision: Precision = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    evaluations: int = 10
+    evaluation_share: float = 0.1
+    log_every_steps: int = 10
+    report_to: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        budgets = {"passes": self.passes, "tokens": self.tokens, "steps": self.steps}
+        given = [name for name, value in budgets.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"only one of passes, tokens and steps may be given, got {' and '.join(given)}")
+        at_least_one = ("context", "batch_rows", "accumulation_steps", "log_every_steps", "threads", "tokens", "steps")
+        for name in at_least_one:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("learning_rate", "passes"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("weight_decay", "clip_norm", "evaluations", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed must be below 2^32, which is numpy's limit, got {self.seed}")
+        for name in ("beta1", "beta2", "warmup_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if not 0 < self.evaluation_share <= 1:
+            raise ValueError(f"evaluation_share must be above 0 and at most 1, got {self.evaluation_share}")
+        if self.from_checkpoint is not None and self.model != ModelConfig():
+            raise ValueError("model comes from from_checkpoint where that is given: leave out the model settings")
+
+    def steps_for(self, rows: int) -> int:
+        """Optimiser steps that the budget is, for a corpus of `rows` rows; each step takes a full batch."""
+        rows_per_step = self.batch_rows * self.accumulation_steps
+        if self.steps is not None:
+            return self.steps
+        if self.tokens is not None:
+            return -(-self.tokens // (rows_per_step * self.context))
+        wanted = (1.0 if self.passes is None else self.passes) * rows
+        return max(1, -int(-wanted // rows_per_step))
