@@ -1,3 +1,4 @@
+# make quickstart and make test each set up everything they need in .venv, and say what they do.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,13 +10,14 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup test lint test-imports clean
+.PHONY: help setup quickstart test lint test-imports clean
 
 help:
+	@echo "make quickstart    set up, train a FraiLT and its matched standard models, compare them, tell a story"
 	@echo "make test          set up and run the tests"
 	@echo "make lint          set up, check style and types"
 	@echo "make test-imports  import every module in an environment with the core dependencies only"
-	@echo "make clean         remove .venv"
+	@echo "make clean         remove .venv and what quickstart made"
 
 setup: $(STAMP)
 
@@ -24,6 +26,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,tracking]'
 	@touch $@
+
+quickstart: $(STAMP)
+	@BIN=$(BIN) sh scripts/quickstart.sh
 
 test: $(STAMP)
 	@echo "== Tests"
@@ -42,4 +47,4 @@ test-imports:
 	@.venv-core/bin/python scripts/import_all.py
 
 clean:
-	rm -rf $(VENV) .venv-core
+	rm -rf $(VENV) .venv-core quickstart
