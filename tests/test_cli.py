@@ -456,3 +456,20 @@ def test_a_character_that_the_tokenizer_does_not_know_is_named(run, tmp_path, ca
     path.write_text(json.dumps(tokenizer))
     said = refusal(capfd, "generate", "--checkpoint", tmp_path / "checkpoint", "--prompt", "A 🦊")
     assert "prompt must be made of characters that the tokenizer knows, got 🦊 in 'A 🦊'" in said
+
+
+def test_out_of_memory_is_one_line(capfd, monkeypatch):
+    def fail(config):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr("frailt.info.info", fail)
+    assert "out of memory: lower batch_rows" in refusal(capfd, "info", "8")
+
+
+def test_any_other_runtime_error_is_a_bug_and_shows_its_traceback(monkeypatch):
+    def fail(config):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("frailt.info.info", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["info", "8"])

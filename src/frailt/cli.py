@@ -83,7 +83,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"frailt {name}: error: {_one_line(error)}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error) or os.environ.get("FRAILT_TRACEBACK"):
+            raise
+        print(
+            f"frailt {name}: error: out of memory: lower batch_rows or batch_size ({_one_line(error)})", file=sys.stderr
+        )
+        return 2
     return 0
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of torch's errors only the text tells: a RuntimeError on the CPU, a subclass of it on a GPU."""
+    return isinstance(error, MemoryError) or any(
+        sign in str(error).lower() for sign in ("out of memory", "not enough memory", "can't allocate memory")
+    )
 
 
 def _parse(name: str, arguments: list[str]) -> Any:

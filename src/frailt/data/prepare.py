@@ -149,9 +149,12 @@ def _tokenizer(config: PrepareConfig, split: CorpusSplit) -> "PreTrainedTokenize
     if config.tokenizer is not None:
         return load_tokenizer(config.tokenizer)
     with _progress("train tokenizer") as bar:
-        return train_tokenizer(
-            (text for name, text, size in _reported(iter(split), bar) if name == "train"), config.vocab_size
-        )
+        try:
+            return train_tokenizer(
+                (text for name, text, size in _reported(iter(split), bar) if name == "train"), config.vocab_size
+            )
+        except ValueError as error:
+            raise ValueError(f"source {config.source!r}: {error}") from error
 
 
 def _write(
