@@ -9,7 +9,7 @@ run() { echo; echo "\$ frailt $*"; frailt "$@"; }
 began=$(date +%s)
 rm -rf "$OUT"
 echo "== Stories: written by the embedded generator, with a vocabulary of 512 learned from them"
-run prepare --source builtin --stories 12000 --out $OUT/data
+run prepare --source builtin --stories 6000 --out $OUT/data
 
 echo
 echo "== Training: 2^4 is a FraiLT, 2 blocks run 4 times each; 8 has its depth, 2 its parameters"
@@ -29,6 +29,6 @@ echo "   The curves are in $OUT/loss.png"
 
 echo
 echo "== A story from the FraiLT"
-run generate --checkpoint "$OUT/2^4" --prompt "One sunny morning," --seed 1 --stream true
+run generate --checkpoint "$OUT/2^4" --prompt "One sunny morning," --temperature 0.5 --seed 1 --stream true
 echo
 echo "Done in $(($(date +%s) - began)) s. Everything is in $OUT/; the README says how to go on."

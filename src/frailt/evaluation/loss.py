@@ -60,7 +60,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     stream = data.split(config.split)  # type: ignore[arg-type]  # checked by the config
     rows = stream.rows(context)
     began = time.perf_counter()
-    with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, mininterval=0.5) as bar:
+    with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, disable=None) as bar:
         loss = validation_loss(model, rows, batch_rows=config.batch_rows, progress=bar.update)
     return Evaluation(
         layout=model.config.layout,

@@ -169,7 +169,7 @@ def _fit(
     if log.best_nats == float("inf"):
         trainer.evaluate()
     began = time.perf_counter()
-    with tqdm(total=len(validation_rows), unit="row", desc="validation", leave=False) as bar:
+    with tqdm(total=len(validation_rows), unit="row", desc="validation", leave=False, disable=None) as bar:
         validation = validation_loss(
             model, validation_rows, batch_rows=arguments.per_device_eval_batch_size, progress=bar.update
         )
