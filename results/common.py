@@ -1,4 +1,4 @@
-"""What the scripts under results/ share: one run as a command, skipped where it is finished, and its record kept here."""
+"""What the scripts under results/ share: one run as a command, skipped where it is finished, and keeping its record."""
 
 import json
 import os

@@ -21,7 +21,8 @@ CONFIG = HERE.parents[1] / "configs" / "quickstart.yaml"
 HEAD = """# The embedded stories: does depth help?
 
 Written by `run.py`, from `records/`. Validation loss in nats per token on held-out stories of the builtin source (6,000
-stories, vocabulary 512), width 64, 600,064 training tokens, `configs/quickstart.yaml`; mean and range over {seeds} seeds.
+stories, vocabulary 512), width 64, 600,064 training tokens, `configs/quickstart.yaml`; mean and range over {seeds}
+seeds.
 
 | layout | mean | lowest | highest |
 |---|---|---|---|
