@@ -3,31 +3,40 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # Small models on few cores are fastest with one thread each; see docs/decisions.md.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup quickstart test lint test-imports clean
+.PHONY: help core setup quickstart test lint test-imports clean
 
 help:
 	@echo "make quickstart    set up, train a FraiLT and its matched standard models, compare them, tell a story"
 	@echo "make test          set up and run the tests"
 	@echo "make lint          set up, check style and types"
-	@echo "make test-imports  import every module in an environment with the core dependencies only"
+	@echo "make test-imports  import every module; in a fresh clone, with the core dependencies only"
 	@echo "make clean         remove .venv and what quickstart made"
+
+core: $(CORE)
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
-	@echo "== Setting up $(VENV) with $(PYTHON): pinned packages, from constraints.txt"
+$(CORE): pyproject.toml constraints.txt
+	@echo "== Setting up $(VENV) with $(PYTHON): the core dependencies, as pinned in constraints.txt (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,tracking]'
+	@$(PIP) -e .
 	@touch $@
 
-quickstart: $(STAMP)
+$(STAMP): $(CORE)
+	@echo "== Adding what tests and checks need"
+	@$(PIP) -e '.[test,lint,tracking]'
+	@touch $@
+
+quickstart: $(CORE)
 	@BIN=$(BIN) sh scripts/quickstart.sh
 
 test: $(STAMP)
@@ -40,11 +49,9 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-test-imports:
-	@echo "== Every module with the core dependencies only"
-	@test -x .venv-core/bin/python || $(PYTHON) -m venv .venv-core
-	@.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@.venv-core/bin/python scripts/import_all.py
+test-imports: $(CORE)
+	@echo "== Importing every module"
+	@$(BIN)/python scripts/import_all.py
 
 clean:
-	rm -rf $(VENV) .venv-core quickstart
+	rm -rf $(VENV) quickstart
