@@ -188,7 +188,7 @@ PARSING = [
     ([*TRAIN, "--learning_rate", "fast"], "learning_rate must be float, got 'fast'"),
     ([*TRAIN, "--precision", "half"], "precision must be auto or float32 or bfloat16, got 'half'"),
     ([*TRAIN, "--gradient_checkpointing", "maybe"], "gradient_checkpointing must be true or false, got 'maybe'"),
-    ([*TRAIN, "--report_to", "tensorboard"], "report_to must be [str, ...], got 'tensorboard'"),
+    (["compare", "--runs", "[1, {}]"], "runs must be [str, ...]"),
     ([*TRAIN, "--model.hidden_size", "wide"], "model.hidden_size must be int, got 'wide'"),
     ([*TRAIN, "--model", "8"], "model"),
     ([*TRAIN, "--steps", "3", "--tokens", "4"], "only one of passes, tokens and steps may be given"),
@@ -473,3 +473,30 @@ def test_any_other_runtime_error_is_a_bug_and_shows_its_traceback(monkeypatch):
     monkeypatch.setattr("frailt.info.info", fail)
     with pytest.raises(RuntimeError, match="shapes"):
         main(["info", "8"])
+
+
+def test_lists_and_flags_may_be_given_plainly(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("frailt.experiments.compare.compare", lambda config: seen.append(config))
+    monkeypatch.setattr("frailt.inference.generate.generate", lambda config: seen.append(config))
+    assert main(["compare", "--runs", "a", "b", "--plot", "c.png"]) == 0
+    assert main(["compare", "--runs", "a,b"]) == 0
+    assert main(["compare", "--runs=[a,b]"]) == 0
+    assert [config.runs for config in seen] == [["a", "b"]] * 3
+    assert main(["generate", "--checkpoint", "x", "--stream"]) == 0
+    assert main(["generate", "--stream", "--checkpoint", "x"]) == 0
+    assert main(["generate", "--stream", "false", "--checkpoint", "x"]) == 0
+    assert [config.stream for config in seen[3:]] == [True, True, False]
+
+
+def test_a_config_that_is_not_utf8_is_one_line(capfd, tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("data: caf\u00e9\n".encode("latin-1"))
+    assert "config must be a UTF-8 text file" in refusal(capfd, "train", "--config", path)
+
+
+def test_info_says_what_the_encoding_gives_beyond_the_trained_iterations(capsys):
+    assert main(["info", "2^4"]) == 0
+    assert "repeats its last vector" in capsys.readouterr().out
+    assert main(["info", "8"]) == 0
+    assert "beyond" not in capsys.readouterr().out

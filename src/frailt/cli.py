@@ -116,21 +116,40 @@ def _parse(name: str, arguments: list[str]) -> Any:
         skip = {command.positional}
     parser.add_class_arguments(config_class, as_group=False, skip=skip)
     try:
-        parsed = parser.parse_args([_whole_name(argument, *command.short) for argument in arguments])
+        parsed = parser.parse_args(_spelt_out(arguments, command, get_type_hints(config_class)))
         for field, wanted in get_type_hints(config_class).items():
             if is_dataclass(wanted) and not isinstance(parsed[field], Namespace):
                 raise ValueError(f"{field} must be settings of its own, as in {field}.NAME, got {parsed[field]!r}")
         # The first is the name from jsonargparse 4.49 on, the second goes in 5.
         parsed = (getattr(parser, "instantiate", None) or parser.instantiate_classes)(parsed)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"config must be a UTF-8 text file, got other bytes at {error.start}") from error
     except (ArgumentError, TypeError) as error:
         raise ValueError(_reworded(_one_line(error), config_class, name)) from error
     values = {key: value for key, value in vars(parsed).items() if key != "config"}
     return config_class(**values)
 
 
-def _whole_name(argument: str, short: str, whole: str) -> str:
-    name, equals, value = argument.partition("=")
-    return f"{whole}{equals}{value}" if short and name == short else argument
+def _spelt_out(arguments: list[str], command: Command, types: dict[str, Any]) -> list[str]:
+    """The arguments as jsonargparse wants them: short names whole, `--stream` as true, `--runs a b` as one list."""
+    spelt, rest = [], list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name and name == command.short[0]:
+            name = command.short[1]
+        wanted = types.get(name.removeprefix("--")) if name.startswith("--") else None
+        values = [value] if equals else []
+        if wanted is bool or get_origin(wanted) is list:
+            while not equals and rest and not rest[0].startswith("--") and (wanted is not bool or not values):
+                values.append(rest.pop(0))
+            if wanted is bool:
+                values = values or ["true"]
+            elif values and not values[0].startswith("["):
+                values = [f"[{','.join(values)}]"]
+            spelt += [name, *values]
+        else:
+            spelt.append(f"{name}{equals}{value}")
+    return spelt
 
 
 def _reworded(message: str, config_class: Callable, command: str) -> str:

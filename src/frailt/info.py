@@ -41,10 +41,14 @@ def info(config: InfoConfig) -> str:
     Raises:
         ValueError: sizes that do not fit.
     """
-    settings = asdict(config)  # `frailt.FraiLTConfig` loads torch: here, so that help need not wait for it
+    from frailt.model.encodings import ENCODINGS  # loads torch: here, so that help need not wait for it
+
+    settings = asdict(config)
     context = settings.pop("context")
     model = frailt.FraiLTConfig(**settings, max_position_embeddings=max(context, 1))
     costs = cost(model, context)
+    beyond = ENCODINGS[model.iteration_encoding].beyond
+    looped = any(shape.iterations > 1 for shape in model.groups)
     parts, depth = costs.parameters, costs.depth
     groups = ", ".join(
         f"{shape.blocks} block{'s' * (shape.blocks > 1)} x {count}"
@@ -61,6 +65,7 @@ def info(config: InfoConfig) -> str:
         ("  final norm", f"{parts.final_norm:,}"),
         ("  head", f"{parts.head:,}" if parts.head else "0 (tied to the embedding)"),
         ("of a plain model as deep", f"{costs.parameters_of_equal_depth:,}"),
+        *([("encoding beyond M", beyond)] if looped else []),
         (f"FLOPs per token at {context}", f"{costs.forward_flops_per_token:,} forward"),
         ("", f"{costs.causal_forward_flops_per_token:,} forward, without the masked half of attention"),
         ("", f"{costs.training_flops_per_token:,} training"),

@@ -263,8 +263,16 @@ def test_a_separator_that_never_occurs_is_told(tmp_path):
     assert len(read(path, separator="####")) == 200
 
 
-def test_a_small_file_without_a_separator_is_one_document(tmp_path):
+def test_a_small_file_without_a_separator_is_one_document_and_a_line_says_so(tmp_path, caplog):
     assert read(write(tmp_path, "a.txt", ["One short story."])) == ["One short story."]
+    assert "the separator '<|endoftext|>' does not occur, so the file is one document" in caplog.text
+
+
+def test_a_folder_of_files_without_a_separator_has_one_document_a_file(tmp_path, caplog):
+    for name in ("a.txt", "b.txt"):
+        write(tmp_path, name, [f"The story {name}."])
+    assert read(tmp_path) == ["The story a.txt.", "The story b.txt."]
+    assert not caplog.text
 
 
 def test_a_separator_that_stops_occurring_is_told_before_memory_fills(tmp_path, monkeypatch):

@@ -211,3 +211,9 @@ def test_an_encoding_name_is_taken_once():
 
 def test_every_encoding_says_what_it_gives_beyond_the_trained_iterations():
     assert all(kind.beyond for kind in ENCODINGS.values())
+
+
+def test_layout_and_groups_that_differ_are_refused_even_where_the_layout_is_the_default():
+    with pytest.raises(ValueError, match="layout and groups must say the same"):
+        FraiLTConfig(layout="2^4", groups=[{"blocks": 3, "iterations": 2}])
+    assert FraiLTConfig().layout == "2^4"

@@ -19,7 +19,7 @@ from frailt.training import train as train_module
 from frailt.training.checkpoint import load_checkpoint, save_checkpoint
 from frailt.training.config import ModelConfig, TrainConfig
 from frailt.training.rows import ShuffledRows
-from frailt.training.train import train
+from frailt.training.train import _check_one_device, _without_folder, train
 from frailt.training.trainer import FraiLTTrainer
 from frailt.training.validation import share_of_rows, validation_loss
 
@@ -397,7 +397,9 @@ def test_what_cannot_be_trained_leaves_no_folder(changes, message, prepared, tin
 
 def test_one_gpu_among_several_is_refused_rather_than_the_first_taken(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "choose_device", torch.device)
-    with pytest.raises(ValueError, match=r"device must be auto, cpu, cuda or mps in training, got cuda:1: .*CUDA_V"):
+    with pytest.raises(
+        ValueError, match=r"device must be auto, cpu, cuda or mps with one GPU visible, got cuda:1: .*CUDA_V"
+    ):
         train(tiny(prepared, tmp_path / "run", device="cuda:1"))
 
 
@@ -427,3 +429,38 @@ def test_report_to_tensorboard_writes_the_losses(prepared, tiny, tmp_path):
     told = [scalar.value for scalar in read.Scalars("train/loss")]
     assert told == pytest.approx(metrics_of(tmp_path / "run", "loss_nats_per_token"))
     assert "eval/loss" in read.Tags()["scalars"]
+
+
+def test_checkpoints_cache_by_default_though_the_trainer_switches_it_off(run):
+    for name in ("best", "last"):
+        assert json.loads((run / name / "config.json").read_text())["use_cache"] is True
+
+
+def test_the_record_says_when_the_run_began_and_ended(run):
+    record = json.loads((run / "run.json").read_text())
+    assert record["started"] <= record["ended"]
+    assert record["started"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"), [("roneneldan/TinyStories", "roneneldan/TinyStories"), ("/a/b/c.txt", "c.txt"), ("~/x/y", "y")]
+)
+def test_records_name_a_dataset_whole_and_a_file_without_its_folder(source, kept):
+    assert _without_folder(source) == kept
+
+
+def test_several_visible_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"with one GPU visible.*CUDA_VISIBLE_DEVICES"):
+        _check_one_device("cuda", torch.device("cuda"))
+    _check_one_device("cpu", torch.device("cpu"))
+
+
+def test_a_run_with_a_shorter_context_than_its_checkpoint_is_evaluated_as_it_was_validated(
+    run, prepared, tiny, tmp_path
+):
+    config = continuing(tiny, prepared, tmp_path / "short", run / "last", context=31, steps=2)
+    result = train(config)
+    found = evaluate(EvaluateConfig(checkpoint=config.out, data=str(prepared), device="cpu"))
+    assert found.context == 31
+    assert found.nats_per_token == pytest.approx(result.validation.nats_per_token, abs=1e-6)

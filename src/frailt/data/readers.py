@@ -8,15 +8,19 @@ import bz2
 import codecs
 import gzip
 import json
+import logging
 import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+logger = logging.getLogger(__name__)
+
 BLOCK_BYTES = 1 << 20
 LONGEST_DOCUMENT_CHARACTERS = 64 << 20  # beyond this a .txt file's separator is taken to be wrong
-WHOLE_FILE_CHARACTERS = 64 << 10  # up to this a .txt file without any separator is taken to be one document
+
+WHOLE_FILE_CHARACTERS = 64 << 10  # up to this a lone .txt file without any separator may be one document
 
 FORMATS = {".txt": "text", ".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
@@ -41,8 +45,14 @@ def check_format(path: Path) -> str:
     return known
 
 
-def read_documents(path: Path, *, separator: str, text_field: str) -> Iterator[str]:
+def read_documents(path: Path, *, separator: str, text_field: str, one_of_many: bool = False) -> Iterator[str]:
     """The documents of one file.
+
+    Args:
+        path: the file.
+        separator: the text between two documents of a .txt file.
+        text_field: the field that holds a document's text, in other formats.
+        one_of_many: whether a .txt file without any separator is one document for sure, as in a folder of them.
 
     Raises:
         ValueError: the file is empty, cut short, not UTF-8, or not of the form that its name and the options say.
@@ -52,7 +62,7 @@ def read_documents(path: Path, *, separator: str, text_field: str) -> Iterator[s
         raise ValueError(f"{path}: the file is empty")
     match kind:
         case "text":
-            return _text_documents(path, separator)
+            return _text_documents(path, separator, one_of_many)
         case "json":
             return _json_documents(path, text_field)
     return _parquet_documents(path, text_field)
@@ -111,7 +121,7 @@ def _text_blocks(path: Path) -> Iterator[str]:
     decode(b"", True)
 
 
-def _text_documents(path: Path, separator: str) -> Iterator[str]:
+def _text_documents(path: Path, separator: str, one_of_many: bool) -> Iterator[str]:
     rest, seen = "", False
     for text in _text_blocks(path):
         *documents, rest = (rest + text).split(separator)
@@ -119,12 +129,15 @@ def _text_documents(path: Path, separator: str) -> Iterator[str]:
         yield from documents
         if len(rest) > LONGEST_DOCUMENT_CHARACTERS:
             break
-    if len(rest) > LONGEST_DOCUMENT_CHARACTERS or (not seen and len(rest) > WHOLE_FILE_CHARACTERS):
+    alone = not seen and not one_of_many
+    if len(rest) > LONGEST_DOCUMENT_CHARACTERS or (alone and len(rest) > WHOLE_FILE_CHARACTERS):
         where = f"in {len(rest):,} characters" if seen else "anywhere"
         raise ValueError(
             f"{path}: the separator {separator!r} does not occur {where}; "
-            "set separator to what stands between two documents of this file"
+            "set separator to what stands between two documents of this file, or give the folder if each file is one"
         )
+    if alone and rest.strip():
+        logger.warning("%s: the separator %r does not occur, so the file is one document", path, separator)
     yield rest
 
 
@@ -157,7 +170,7 @@ def _parquet_documents(path: Path, text_field: str) -> Iterator[str]:
     try:
         with parquet.ParquetFile(path) as file:
             if text_field not in file.schema_arrow.names:
-                raise ValueError(_nofield_text(text_field, file.schema_arrow.names, str(path)))
+                raise ValueError(_no_field_text(text_field, file.schema_arrow.names, str(path)))
             for batch in file.iter_batches(batch_size=1024, columns=[text_field]):
                 for value in batch.column(0).to_pylist():
                     yield field_text({text_field: value}, text_field, str(path))
@@ -168,7 +181,7 @@ def _parquet_documents(path: Path, text_field: str) -> Iterator[str]:
 def field_text(row: dict[str, Any], text_field: str, where: str) -> str:
     """The text in a field of a row; null is an empty document."""
     if text_field not in row:
-        raise ValueError(_nofield_text(text_field, list(row), where))
+        raise ValueError(_no_field_text(text_field, list(row), where))
     value = row[text_field]
     if value is None:
         return ""
@@ -177,7 +190,7 @@ def field_text(row: dict[str, Any], text_field: str, where: str) -> str:
     return value
 
 
-def _nofield_text(text_field: str, fields: list[str], where: str) -> str:
+def _no_field_text(text_field: str, fields: list[str], where: str) -> str:
     return (
         f"{where}: no field {text_field!r}; set text_field to one of those there: {', '.join(map(str, fields)) or '—'}"
     )

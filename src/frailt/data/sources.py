@@ -155,7 +155,9 @@ def _split_of(path: Path) -> str:
 
 def _files_documents(paths: list[Path], options: SourceOptions) -> Iterator[str]:
     for path in paths:
-        yield from read_documents(path, separator=options.separator, text_field=options.text_field)
+        yield from read_documents(
+            path, separator=options.separator, text_field=options.text_field, one_of_many=len(paths) > 1
+        )
 
 
 # The Hub

@@ -12,8 +12,6 @@ _DIGEST_BYTES = 16
 
 
 class CorpusSplit:
-    """Which document belongs to which split. Iterating is one pass over the corpus, counting in `counts`."""
-
     """A corpus in two splits that share no document. Iterating it is one pass; `counts` tells of what was left out.
 
     Args:

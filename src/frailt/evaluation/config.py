@@ -11,7 +11,7 @@ class EvaluateConfig:
         checkpoint: checkpoint folder, or run folder, whose last checkpoint is taken.
         data: prepared corpus with the checkpoint's own tokenizer.
         split: validation or train.
-        context: tokens per row; by default the longest the model takes.
+        context: tokens per row; by default those of the run, or outside a run folder the longest the model takes.
         iterations: how often looped groups run; by default as trained. One number, or one per group.
         batch_rows: rows per forward pass.
         device: auto is a GPU where there is one.

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from frailt.data.packing import PreparedData
-from frailt.training.checkpoint import check_same_tokenizer, load_checkpoint, quiet_transformers
+from frailt.training.checkpoint import check_same_tokenizer, load_checkpoint, quiet_transformers, trained_context
 from frailt.training.hardware import choose_device
 from frailt.training.validation import validation_loss
 
@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
     check_same_tokenizer(tokenizer, data, config.checkpoint)
     longest = model.config.max_position_embeddings
-    context = longest if config.context is None else config.context
+    context = config.context or trained_context(config.checkpoint) or longest
     if context > longest:
         raise ValueError(f"context must be at most the model's {longest} tokens, got {context}")
     model.float()
@@ -63,7 +63,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, disable=None) as bar:
         loss = validation_loss(model, rows, batch_rows=config.batch_rows, progress=bar.update)
     return Evaluation(
-        layout=model.config.layout,
+        layout=str(model.config.layout),
         iterations=model.config.iterations_per_group,
         split=config.split,
         context=context,

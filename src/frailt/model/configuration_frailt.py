@@ -27,6 +27,7 @@ _ACCEPTED_KEYS = {
     "rope_theta",
     "torch_dtype",
 }
+DEFAULT_LAYOUT = "2^4"
 _GROUPS_RULE = 'groups must be a list like [{"blocks": 2, "iterations": 4}]'
 
 
@@ -72,7 +73,7 @@ class FraiLTConfig(PreTrainedConfig):
     attention_bias: ClassVar[bool] = False
     mlp_bias: ClassVar[bool] = False
 
-    layout: str = "2^4"
+    layout: str | None = None
     iterations: int | list[int] | None = None
     iteration_encoding: str = "learned"
     vocab_size: int = 512
@@ -101,6 +102,8 @@ class FraiLTConfig(PreTrainedConfig):
         groups = kwargs.pop("groups", None)
         if groups is not None:
             self._set_layout_of(groups)
+        elif self.layout is None:
+            self.layout = DEFAULT_LAYOUT
         self.layout = str(Layout.parse(self.layout))
         if self.intermediate_size is None:
             self.intermediate_size = -(-(8 * self.hidden_size // 3) // 32) * 32  # as in llama2.c, multiple_of = 32
@@ -159,8 +162,7 @@ class FraiLTConfig(PreTrainedConfig):
         if not isinstance(groups, list | tuple):
             raise ValueError(f"{_GROUPS_RULE}, got {groups!r}")
         layout = Layout(tuple(_group_shape(group) for group in groups))
-        default = FraiLTConfig.__dataclass_fields__["layout"].default
-        if self.layout != default and Layout.parse(self.layout) != layout:
+        if self.layout is not None and Layout.parse(self.layout) != layout:
             raise ValueError(f"layout and groups must say the same, got {self.layout} and {layout}: give one")
         self.layout = str(layout)
 

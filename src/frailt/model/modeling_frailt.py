@@ -193,6 +193,8 @@ class FraiLTPreTrainedModel(PreTrainedModel):
                 f"attn_implementation {wanted} needs head_dim 16 or more, got {self.config.head_dim}: "
                 f"use sdpa or eager, or fewer num_attention_heads"
             )
+        if "flex" in wanted and not torch.cuda.is_available():
+            raise ValueError(f"attn_implementation {wanted} needs a GPU, and there is none: use sdpa or eager")
         return super()._check_and_adjust_attn_implementation(attn_implementation, *args, **kwargs)
 
 

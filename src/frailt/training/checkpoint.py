@@ -54,9 +54,7 @@ def load_checkpoint(
         FileNotFoundError: there is no checkpoint at `path`.
         ValueError: it is of another model type, or damaged.
     """
-    folder = Path(path).expanduser()
-    if (folder / "run.json").is_file() and not (folder / "config.json").is_file():
-        folder = folder / "last"
+    folder = checkpoint_folder(path)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(
             f"checkpoint must be a folder with a config.json, or a run folder with a last, got {path}"
@@ -89,12 +87,25 @@ def load_checkpoint(
     return model, tokenizer
 
 
+def checkpoint_folder(path: str | Path) -> Path:
+    """The checkpoint that is meant: the folder itself, or `last` of a run folder."""
+    folder = Path(path).expanduser()
+    is_run = (folder / "run.json").is_file() and not (folder / "config.json").is_file()
+    return folder / "last" if is_run else folder
+
+
+def trained_context(path: str | Path) -> int | None:
+    """The context that the run of this checkpoint trained and validated with, in tokens; None outside a run folder."""
+    record = checkpoint_folder(path).parent / "run.json"
+    return json.loads(record.read_text(encoding="utf-8"))["model"]["context"] if record.is_file() else None
+
+
 def check_same_tokenizer(tokenizer: PreTrainedTokenizerFast, data: PreparedData, checkpoint: str | Path) -> None:
     """Raise a ValueError where `data` was prepared with another tokenizer than the checkpoint's."""
     if tokenizer_hash(tokenizer) != data.manifest.tokenizer_sha256:
         raise ValueError(
             f"data must be prepared with the checkpoint's tokenizer, got another vocabulary in {data.folder}: "
-            f"run frailt prepare with --tokenizer {checkpoint}"
+            f"run frailt prepare with --tokenizer {checkpoint_folder(checkpoint)}"
         )
 
 
@@ -108,5 +119,11 @@ def set_generation_defaults(model: FraiLTForCausalLM, tokenizer: PreTrainedToken
     """Let `model.generate` stop at the end of a story, in this model and in what is saved of it."""
     bos, stops = story_token_ids(tokenizer)
     model.generation_config = GenerationConfig(
-        bos_token_id=bos, eos_token_id=stops, pad_token_id=stops[-1], do_sample=True, temperature=1.0, top_p=0.95
+        bos_token_id=bos,
+        eos_token_id=stops,
+        pad_token_id=stops[-1],
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.95,
+        top_k=0,
     )

@@ -1,5 +1,6 @@
 """One training run, from a prepared corpus to checkpoints and a record."""
 
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from .config import TrainConfig
 from .hardware import choose_attention, choose_device, choose_precision, describe
 from .model_card import model_card
 from .rows import Collate, ShuffledRows
-from .run_folder import RunFolder, versions
+from .run_folder import RunFolder, now, versions
 from .trainer import FraiLTTrainer, RunLog
 from .validation import Loss, validation_loss
 
@@ -61,11 +62,7 @@ def train(config: TrainConfig) -> TrainResult:
         FloatingPointError: the loss became infinite or no number.
     """
     device = choose_device(config.device)
-    if device.index:
-        raise ValueError(
-            f"device must be auto, cpu, cuda or mps in training, got {config.device}: "
-            "choose among GPUs with the variable CUDA_VISIBLE_DEVICES"
-        )
+    _check_one_device(config.device, device)
     _check_trackers(config.report_to)
     quiet_transformers()
     precision = choose_precision(config.precision, device)
@@ -87,12 +84,13 @@ def train(config: TrainConfig) -> TrainResult:
     run.write_config(_settings(config))
     run.update(
         status="running",
+        started=now(),
         versions=versions(),
         device=describe(device),
         precision=precision,
         attention=attention,
         threads=torch.get_num_threads(),
-        data={"source": Path(data.manifest.source).name, "data_hash": data.data_hash},
+        data={"source": _without_folder(data.manifest.source), "data_hash": data.data_hash},
         model=_model_record(model, config.context),
         steps=steps,
         seed=config.seed,
@@ -100,7 +98,7 @@ def train(config: TrainConfig) -> TrainResult:
     try:
         result = _fit(config, run, model, tokenizer, train_rows, validation_rows, steps, device, precision)
     except BaseException as error:
-        run.update(status="stopped", error=f"{type(error).__name__}: {error}")
+        run.update(status="stopped", ended=now(), error=f"{type(error).__name__}: {error}")
         raise
     run.update(
         validation=asdict(result.validation)
@@ -112,6 +110,7 @@ def train(config: TrainConfig) -> TrainResult:
         tokens=result.tokens,
         tokens_per_s=result.tokens_per_s,
         training_s=result.training_s,
+        ended=now(),
         status="finished",
     )
     return result
@@ -150,6 +149,7 @@ def _fit(
     tokens_per_step = arguments.train_batch_size * arguments.world_size * config.accumulation_steps * config.context
 
     def save(name: str, nats: float, step: int, what: str) -> None:
+        model.config.use_cache = True  # transformers' Trainer switches it off; what is saved is for generation too
         card = model_card(model, run.record, _settings(config), nats, step, step * tokens_per_step, what)
         save_checkpoint(run.path / name, model, tokenizer, card)
 
@@ -255,6 +255,20 @@ def _model(config: TrainConfig, data: PreparedData, tokenizer: Any) -> FraiLTFor
     return model
 
 
+def _check_one_device(wanted: str, device: torch.device) -> None:
+    """Raise where transformers' Trainer would run elsewhere: it takes the first GPU, or all that are visible."""
+    if device.index or (device.type == "cuda" and torch.cuda.device_count() > 1):
+        raise ValueError(
+            f"device must be auto, cpu, cuda or mps with one GPU visible, got {wanted}: "
+            "choose among GPUs with the variable CUDA_VISIBLE_DEVICES"
+        )
+
+
+def _without_folder(source: str) -> str:
+    """A source as records name it: the id of a dataset, or a file or folder without where it lay."""
+    return source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not Path(source).exists() else Path(source).name
+
+
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """The resolved configuration, which reads back as an equal one; a checkpoint's model is described in its folder."""
     settings = asdict(config)
@@ -281,6 +295,10 @@ def _tell_of_long_documents(data: PreparedData, context: int) -> None:
 
 
 def _model_record(model: FraiLTForCausalLM, context: int) -> dict[str, Any]:
-    costs = asdict(cost(model.config, context))
-    costs["parameters"]["total"] = sum(costs["parameters"].values())
-    return {"hidden_size": model.config.hidden_size, "iteration_encoding": model.config.iteration_encoding, **costs}
+    costs = cost(model.config, context)
+    return {
+        "hidden_size": model.config.hidden_size,
+        "iteration_encoding": model.config.iteration_encoding,
+        **asdict(costs),
+        "parameters": {**asdict(costs.parameters), "total": costs.parameters.total},
+    }

@@ -45,10 +45,10 @@ class FraiLTTrainer(Trainer):
             indices=self.evaluation_indices,
             batch_rows=self.args.per_device_eval_batch_size,
         )
-        self.evaluating_s += time.perf_counter() - began
         metrics = {"eval_loss": loss.nats_per_token, "eval_targets": loss.targets}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.evaluating_s += time.perf_counter() - began  # with the saving of what is best
         return metrics
 
 
