@@ -397,9 +397,7 @@ def test_what_cannot_be_trained_leaves_no_folder(changes, message, prepared, tin
 
 def test_one_gpu_among_several_is_refused_rather_than_the_first_taken(prepared, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "choose_device", torch.device)
-    with pytest.raises(
-        ValueError, match=r"device must be auto, cpu, cuda or mps with one GPU visible, got cuda:1: .*CUDA_V"
-    ):
+    with pytest.raises(ValueError, match=r"device must be auto, .* with one GPU visible, got cuda:1: .*CUDA_V"):
         train(tiny(prepared, tmp_path / "run", device="cuda:1"))
 
 
