@@ -16,7 +16,7 @@ echo "== Training: 2^4 is a FraiLT, 2 blocks run 4 times each; 8 has its depth, 
 train() { run train --config configs/quickstart.yaml --data $OUT/data --out "$OUT/$1" --model.layout "$1"; }
 # Two at a time, of one thread each: faster on two cores than one after the other.
 train 8 2> $OUT/8.log > /dev/null & other=$!
-trap 'kill $other 2> /dev/null' EXIT
+trap 'kill $other 2> /dev/null || true' EXIT
 train '2^4'
 echo "   (8 was training at the same time; its log is $OUT/8.log)"
 wait $other || { cat $OUT/8.log; exit 1; }
