@@ -23,8 +23,8 @@ HEAD = """# The embedded stories: does depth help?
 
 Written by `results/builtin/run.py`, from the records beside it. Validation loss in nats per token on held-out stories
 of the builtin source (6,000 stories, vocabulary 512), width 64, 600,064 training tokens, `configs/quickstart.yaml`;
-mean and range over {seeds} seeds. One learning rate for all, untuned, so `2^4` against `8` is no verdict: the question is
-whether these stories reward depth.
+mean and range over {seeds} seeds. One learning rate for all, untuned, so `2^4` against `8` is no verdict: the question
+is whether these stories reward depth.
 
 | layout | mean | lowest | highest |
 |---|---|---|---|
