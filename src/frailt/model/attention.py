@@ -1,8 +1,7 @@
 """Attention kernels beyond those of transformers, under names that `attn_implementation` takes.
 
 `sdpa_padded`: torch's fused attention with heads padded by zeros to 16 channels. Products with the zeros are 0, so it
-is the same attention up to rounding; torch's CPU kernel is made for wider heads and takes about half the time so at
-width 8.
+is the same attention up to rounding; torch's CPU kernel is made for wider heads and is slow at width 8.
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ class Loss:
 
     @property
     def perplexity(self) -> float:
-        """E to the mean loss."""
+        """The exponential of the mean loss."""
         return math.exp(self.nats_per_token) if self.nats_per_token < 700 else math.inf
 
     def bits_per_byte(self, utf8_bytes: int) -> float:
