@@ -39,7 +39,7 @@ def make(tmp_path, corpus, model_file):
         settings = {
             "source": corpus,
             "tokenizer": str(model_file),
-            "validation_share": 0.3,
+            "validation_share": None if "validation" in changes else 0.3,
             "out": str(tmp_path / name),
         }
         return prepare(PrepareConfig(**(settings | changes)))
@@ -122,28 +122,6 @@ def test_rows_come_from_the_stream(make):
     assert rows[0][0].tolist() == stream.tokens[:17].tolist()
 
 
-def test_a_vocabulary_above_65536_is_written_in_four_bytes(tmp_path):
-    words = [f"w{index}" for index in range(65_537)]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate([*words, "<s>"])}, unk_token="w0"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>").save_pretrained(tmp_path / "words")
-    documents = [f"w65536 w{index} w{index * 7}" for index in range(97)]
-    data = prepare(
-        PrepareConfig(
-            source=write(tmp_path / "a.txt", documents),
-            tokenizer=str(tmp_path / "words"),
-            validation_share=0.3,
-            out=str(tmp_path / "out"),
-        )
-    )
-    assert data.manifest.dtype == "uint32"
-    tokens = np.concatenate([data.split(name).tokens for name in ("train", "validation")])
-    assert (data.folder / "train.bin").stat().st_size == 4 * len(data.split("train").tokens)
-    assert tokens.dtype == np.uint32
-    assert np.count_nonzero(tokens == 65_536) == len(documents)
-    assert np.count_nonzero(tokens == 65_537) == len(documents)
-
-
 @pytest.mark.parametrize(("largest", "dtype"), [(65_535, "uint16"), (65_536, "uint32")])
 def test_two_bytes_are_used_as_long_as_they_hold_every_id(tmp_path, largest, dtype):
     backend = Tokenizer(models.WordLevel({"a": 0, "b": largest, "<s>": 1}, unk_token="a"))
@@ -182,10 +160,30 @@ def test_a_source_with_its_own_validation_split_keeps_it(make, tmp_path, documen
     folder.mkdir(parents=True)
     for name, part in (("train", documents[:50]), ("validation", documents[50:60])):
         parquet.write_table(pyarrow.table({"text": part}), folder / f"{name}-00000-of-00001.parquet")
-    data = make(source=str(tmp_path / "dataset"))
+    data = make(source=str(tmp_path / "dataset"), validation_share=None)
     assert texts(data, "train") == documents[:50]
     assert texts(data, "validation") == documents[50:60]
     assert data.manifest.validation_share is None
+    with pytest.raises(ValueError, match=r"share has no effect, as source .* has a validation split; leave it"):
+        make("other", source=str(tmp_path / "dataset"), validation_share=0.3)
+
+
+def test_what_is_not_given_is_a_share_of_5_percent_and_512_ids(make, tmp_path):
+    data = make(source="builtin", stories=600, validation_share=None, tokenizer=None)
+    assert data.manifest.validation_share == 0.05
+    assert 0.02 < data.manifest.splits["validation"].documents / 600 < 0.09
+    assert data.manifest.vocab_size == 512
+
+
+def test_a_folder_of_many_shards_is_read_in_the_order_of_their_names(make, tmp_path, documents):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for index in range(23):
+        part = documents[index * 9 : index * 9 + 9] if index < 22 else documents[22 * 9 :]
+        parquet.write_table(pyarrow.table({"text": part}), folder / f"part-{index:05d}.parquet", row_group_size=4)
+    many, one = make("many", source=str(folder)), make("one")
+    assert many.data_hash == one.data_hash, "the same documents in one file give the same data"
+    assert many.manifest.splits == one.manifest.splits
 
 
 def test_train_documents_that_validation_has_are_removed_and_counted(make, tmp_path, documents):
@@ -356,6 +354,33 @@ def test_a_stream_or_tokenizer_that_is_not_whole_is_told(make):
         PreparedData.open(data.folder)
 
 
+def test_bytes_that_have_changed_are_found_and_told(make):
+    data = make()
+    data.verify()
+    for name in ("train.bin", "validation.bin"):
+        path = data.folder / name
+        before = path.read_bytes()
+        path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        with pytest.raises(ValueError, match=rf"{name}: changed since it was prepared, SHA-256 .* put the") as caught:
+            PreparedData.open(data.folder).verify()
+        assert "\n" not in str(caught.value)
+        path.write_bytes(before)
+    data.verify()
+    (data.folder / "train.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train\.bin: missing; put it back, or prepare the corpus again"):
+        data.verify()
+
+
+def test_a_manifest_of_an_older_version_without_streams_is_read(make):
+    data = make()
+    path = data.folder / "manifest.json"
+    values = json.loads(path.read_text())
+    for name in ("stream", "revision"):
+        del values[name]
+    path.write_text(json.dumps(values))
+    assert PreparedData.open(data.folder).manifest == data.manifest
+
+
 def test_a_split_that_is_not_there_is_told(make):
     with pytest.raises(ValueError, match="split must be one of train, validation, got 'test'"):
         make().split("test")
@@ -372,6 +397,10 @@ def test_a_split_that_is_not_there_is_told(make):
         ({"vocab_size": 0}, "vocab_size must be at least 1, got 0"),
         ({"seed": -1}, "seed must be in 0"),
         ({"duplicates": "ignore"}, "duplicates must be remove or refuse, got 'ignore'"),
+        ({"duplicates": "refuse", "stream": True}, "duplicates must be remove with stream"),
+        ({"validation": "a.txt", "validation_share": 0.1}, "validation_share has no effect with validation"),
+        ({"tokenizer": "a.model", "vocab_size": 512}, "vocab_size has no effect with tokenizer"),
+        ({"source": "a.txt", "stories": 5}, "stories has no effect with source 'a.txt', only with builtin"),
         ({"separator": ""}, "separator must not be empty"),
         ({"stories": 0}, "stories must be between"),
     ],

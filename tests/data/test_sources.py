@@ -176,31 +176,52 @@ def test_load_dataset_reads_a_folder_laid_out_like_a_dataset_on_the_hub(tmp_path
         list(hub_splits(str(tmp_path), SourceOptions(text_field="story"))["train"]())
 
 
-def test_an_id_goes_to_the_hub_and_its_failure_is_one_line(monkeypatch):
-    import datasets
+def test_an_id_goes_to_the_hub_at_the_commit_that_it_is_at(hub):
+    source = open_source("some/dataset")
+    assert (source.kind, source.revision, set(source.splits)) == ("hub", "c0ffee", {"train"})
+    assert list(source.train()) == list(source.train()) == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert hub == [("some/dataset", "train", True, "c0ffee")]
 
-    def missing(name):
-        raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{name}' doesn't exist on the Hub.\nMore lines.")
 
-    monkeypatch.setattr(datasets, "get_dataset_split_names", missing)
-    with pytest.raises(ValueError, match=r"'nobody/nothing' is neither a file.*doesn't exist on the Hub") as caught:
+def test_a_dataset_that_is_not_on_the_hub_is_one_line(hub):
+    with pytest.raises(ValueError, match=r"'nobody/nothing' is neither a file.*Hub: 404 Client Error") as caught:
         open_source("nobody/nothing")
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_dataset_that_breaks_off_is_one_line(monkeypatch):
-    import datasets
-
-    def rows():
-        yield {"text": "a"}
-        raise ConnectionError("reset\nby peer")
-
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: ["train", "test"])
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split, streaming: rows())
-    source = open_source("some/dataset")
-    assert set(source.splits) == {"train"}
-    with pytest.raises(ValueError, match=r"dataset 'some/dataset', split train: reading failed: reset$"):
+def test_a_hub_dataset_that_breaks_off_is_one_line(hub):
+    source = open_source("some/broken")
+    with pytest.raises(ValueError, match=r"dataset 'some/broken', split train: reading failed: .*") as caught:
         list(source.train())
+    assert "\n" not in str(caught.value)
+
+
+# Shards
+
+
+def test_every_kind_of_shard_can_be_read_from_any_of_its_documents_on(tmp_path, hub):
+    from pyarrow import parquet
+
+    documents = [f"{i}\n" for i in range(23)]
+    for name in ("a.txt", "b.txt.gz", "c.jsonl", "d.jsonl.zst"):
+        write(tmp_path, name, documents)
+    parquet.write_table(pyarrow.table({"text": documents}), tmp_path / "e.parquet", row_group_size=5)
+    (tmp_path / "f.jsonl").write_text("\n\n" + "\n\n".join(json.dumps({"text": text}) for text in documents))
+    found = [*open_source(str(tmp_path)).train.shards, *open_source("some/dataset").train.shards]
+    found += open_source("builtin", SourceOptions(stories=23)).train.shards
+    assert len(found) == 6 + 2 + 1
+    for shard in found:
+        whole = list(shard.read(0))
+        assert len(whole) == (3 if "-of-" in shard.name else 23)
+        for skip in range(len(whole) + 2):
+            assert list(shard.read(skip)) == whole[skip:], shard
+
+
+def test_shards_are_named_below_their_source(tmp_path):
+    write(tmp_path, "b.txt")
+    write(tmp_path, "sub/a.parquet")
+    assert [shard.name for shard in open_source(str(tmp_path)).train.shards] == ["b.txt", "sub/a.parquet"]
+    assert [shard.name for shard in open_source(str(tmp_path / "b.txt")).train.shards] == ["b.txt"]
 
 
 # What a user can get wrong

@@ -2,6 +2,7 @@
 
 A prepared folder holds `train.bin` and `validation.bin` (one flat stream of token ids each, little-endian uint16, or
 uint32 where the vocabulary needs it), `tokenizer/`, and `manifest.json`, whose presence says that the folder is whole.
+Of a streamed corpus there is no `train.bin`: its documents are read where they are (`frailt.data.streaming`).
 
 Protocol (docs/decisions.md): a story is BOS + ids; a corpus is its stories in order, as one stream, cut into rows of
 context + 1 tokens that overlap by one, so that every token but the first is a target exactly once.
@@ -10,113 +11,24 @@ Shapes: B rows, T = context tokens.
 """
 
 import hashlib
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from frailt.data.manifest import DIGESTS, SPLITS, TOKENIZER_FOLDER, Manifest, SplitManifest, SplitName
+from frailt.data.streaming import StreamedSplit
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-FORMAT = "frailt-prepared-corpus"
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
-TOKENIZER_FOLDER = "tokenizer"
 IGNORED = -100
 """The target of a position that is none; the value that torch's cross entropy leaves out."""
 
-SplitName = Literal["train", "validation"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation")
 _SCAN_TOKENS = 1 << 22
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitManifest:
-    """What one stream holds."""
-
-    documents: int
-    tokens: int  # BOS of every document included
-    utf8_bytes: int  # of the stripped documents
-    longest_document_tokens: int
-    length_histogram: dict[str, int]  # "<=N": documents of more than N/2 and at most N tokens
-    sha256: str  # of the .bin file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What `manifest.json` says; written by `frailt.data.prepare`."""
-
-    format: str
-    format_version: int
-    frailt_version: str
-    source: str
-    validation: str | None
-    split_rule: str
-    validation_share: float | None  # of documents; None where the source's own or a given validation split was used
-    seed: int
-    separator: str
-    text_field: str
-    stories: int | None  # builtin only
-    max_documents: int | None
-    empty_documents_dropped: int
-    duplicates_removed_from_train: int
-    tokenizer: str | None  # None: trained on this corpus
-    tokenizer_sample_bytes: int | None  # at most so many bytes of train documents were used to train it
-    tokenizer_sha256: str
-    vocab_size: int
-    bos_token_id: int
-    stop_token_ids: list[int]
-    dtype: str  # numpy's name of the integers in the .bin files
-    elapsed_s: float
-    splits: dict[str, SplitManifest]
-
-    @property
-    def data_hash(self) -> str:
-        """SHA-256 over the contents: both streams and the tokenizer. Equal for equal data, wherever it lies."""
-        content = [self.tokenizer_sha256, self.dtype, *(self.splits[split].sha256 for split in SPLITS)]
-        return hashlib.sha256("\n".join(content).encode("ascii")).hexdigest()
-
-    def write(self, folder: Path) -> None:
-        """Write `manifest.json` under another name, then rename it."""
-        partial = folder / (MANIFEST + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(folder / MANIFEST)
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """Read and check `manifest.json`.
-
-        Raises:
-            FileNotFoundError: there is none, so the folder is no finished prepared corpus.
-            ValueError: it is damaged, or not ours, or of another version.
-        """
-        path = folder / MANIFEST
-        if not path.is_file():
-            reason = "there is no such folder" if not folder.is_dir() else f"it has no {MANIFEST}"
-            raise FileNotFoundError(f"{str(folder)!r} is not a prepared corpus: {reason}; make one with frailt prepare")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: damaged, not JSON; prepare the corpus again") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{path}: not the manifest of a prepared corpus; make one with frailt prepare")
-        if values.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"{path}: format_version must be {FORMAT_VERSION}, got {values.get('format_version')!r}; "
-                "prepare the corpus again with this version of frailt"
-            )
-        try:
-            values["splits"] = {name: SplitManifest(**split) for name, split in values["splits"].items()}
-            if set(values["splits"]) != set(SPLITS) or values["dtype"] not in ("uint16", "uint32"):
-                raise ValueError
-            return cls(**values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            expected = ", ".join(item.name for item in fields(cls))
-            raise ValueError(f"{path}: damaged, its fields must be {expected}; prepare the corpus again") from error
 
 
 @dataclass(frozen=True)
@@ -136,7 +48,7 @@ class PreparedData:
         """
         folder = Path(folder).expanduser()
         manifest = Manifest.read(folder)
-        for name in SPLITS:
+        for name in manifest.written_splits:
             path, expected = folder / f"{name}.bin", manifest.splits[name].tokens * np.dtype(manifest.dtype).itemsize
             size = path.stat().st_size if path.is_file() else 0
             if size != expected:
@@ -145,7 +57,37 @@ class PreparedData:
                 )
         if not (folder / TOKENIZER_FOLDER).is_dir():
             raise ValueError(f"{folder}: its folder {TOKENIZER_FOLDER} is missing; prepare the corpus again")
+        if manifest.stream is not None and manifest.stream.digests_sha256 and not (folder / DIGESTS).is_file():
+            raise ValueError(f"{folder}: its file {DIGESTS} is missing; prepare the corpus again")
         return cls(folder, manifest)
+
+    def verify(self) -> None:
+        """Compare what lies on disk with the manifest: the SHA-256 of every .bin file, and the shards of a stream.
+
+        Reads the .bin files once, at the speed of SHA-256; of shards only the sizes.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is not what was prepared.
+        """
+        expected = {f"{name}.bin": self.manifest.splits[name].sha256 for name in self.manifest.written_splits}
+        if self.manifest.stream is not None and self.manifest.stream.digests_sha256 is not None:
+            expected[DIGESTS] = self.manifest.stream.digests_sha256
+        for name, sha256 in expected.items():
+            path = self.folder / name
+            try:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{path}: missing; put it back, or prepare the corpus again") from error
+            if found != sha256:
+                raise ValueError(
+                    f"{path}: changed since it was prepared, SHA-256 {sha256[:12]}… expected, got {found[:12]}…; "
+                    "put the old file back, or prepare the corpus again"
+                )
+        train = self.split("train")
+        if isinstance(train, StreamedSplit):
+            train.check()
 
     def __str__(self) -> str:
         manifest = self.manifest
@@ -153,10 +95,19 @@ class PreparedData:
             f"  {name:<10}  {split.documents:>10,} documents  {split.tokens:>13,} tokens  {split.utf8_bytes:>13,} bytes"
             for name, split in manifest.splits.items()
         )
-        return (
-            f"{self.folder}: vocabulary {manifest.vocab_size:,}, {manifest.dtype}, {manifest.split_rule}\n{splits}\n"
-            f"  left out: {manifest.empty_documents_dropped:,} empty documents, "
+        if manifest.stream is not None:
+            size = sum(size or 0 for size in manifest.stream.shards.values())
+            splits = (
+                f"  {'train':<10}  streamed from {manifest.stream.location}: {len(manifest.stream.shards):,} shards"
+                f"{f', {size:,} bytes' if size else ''}\n{splits}"
+            )
+        left_out = (
+            f"\n  left out: {manifest.empty_documents_dropped:,} empty documents, "
             f"{manifest.duplicates_removed_from_train:,} training documents that are in validation too"
+        )
+        return (
+            f"{self.folder}: vocabulary {manifest.vocab_size:,}, {manifest.dtype}, {manifest.split_rule}\n{splits}"
+            f"{left_out if manifest.stream is None else ''}"
         )
 
     @property
@@ -170,10 +121,16 @@ class PreparedData:
 
         return load_tokenizer(str(self.folder / TOKENIZER_FOLDER))
 
-    def split(self, name: SplitName) -> "TokenStream":
-        """The stream of one split."""
+    @overload
+    def split(self, name: Literal["validation"]) -> "TokenStream": ...
+    @overload
+    def split(self, name: SplitName) -> "TokenStream | StreamedSplit": ...
+    def split(self, name: SplitName) -> "TokenStream | StreamedSplit":
+        """The stream of one split; `StreamedSplit` for the train split of a streamed corpus."""
         if name not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {name!r}")
+        if name == "train" and self.manifest.stream is not None:
+            return StreamedSplit(self.folder, self.manifest)
         return TokenStream(
             self.folder / f"{name}.bin", self.manifest.dtype, self.manifest.splits[name], self.manifest.bos_token_id
         )

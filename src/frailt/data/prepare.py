@@ -2,39 +2,35 @@
 
 A pass yields each document with the split it belongs to; the same pass serves to train a tokenizer and to write the
 streams. The folder is built under another name beside its place and renamed when whole (docs/decisions.md), so a killed
-preparation leaves nothing that could be read as finished.
+preparation leaves nothing that could be read as finished. A streamed corpus has its train split left where it is.
 """
 
 import hashlib
-import shutil
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-import numpy as np
 from tqdm import tqdm
 
-from frailt.data.packing import (
+import frailt
+from frailt.data.manifest import (
+    DIGESTS,
     FORMAT,
     FORMAT_VERSION,
-    MANIFEST,
     SPLITS,
     TOKENIZER_FOLDER,
     Manifest,
-    PreparedData,
-    SplitManifest,
     SplitName,
+    StreamManifest,
 )
+from frailt.data.packing import PreparedData
 from frailt.data.sentencepiece_bpe import SAMPLE_BYTES
-from frailt.data.sources import DEFAULT_SEPARATOR, SourceOptions
-from frailt.data.splits import CorpusSplit
+from frailt.data.sources import DEFAULT_SEPARATOR, DEFAULT_STORIES, SourceOptions
+from frailt.data.splits import STREAMED_VALIDATION_BYTES, CorpusSplit
+from frailt.data.streaming import StreamedSplit
 from frailt.data.tokenizer import (
     check_saved_tokenizer,
     encode_stories,
@@ -45,12 +41,14 @@ from frailt.data.tokenizer import (
     train_tokenizer,
     vocabulary_size,
 )
+from frailt.data.writing import SplitWriter, built_beside, check_replaceable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BATCH_CHARACTERS = 1 << 20  # tokenized at once, on all cores
 LARGEST_UINT16_VOCABULARY = 1 << 16
+DEFAULT_VOCAB_SIZE = 512
 _CHECKED_STORIES = 1000
 
 
@@ -68,15 +66,19 @@ class PrepareConfig:
     validation: str | None = None
     """Another source to validate on. Without it: the source's own validation split, or else a held-out share."""
 
-    validation_share: float = 0.05
-    """Share of the documents held out where there is no validation split; each is drawn by a hash of its text."""
+    validation_share: float | None = None
+    """Share of the documents held out where there is no validation split; each is drawn by a hash of its text. Without
+    it: 0.05."""
 
     tokenizer: str | None = None
     """A sentencepiece .model file, or a Hugging Face tokenizer by folder or id. Without it: one is trained on the
     train split."""
 
-    vocab_size: int = 512
-    """Number of ids of the tokenizer to train; of no effect with tokenizer."""
+    vocab_size: int | None = None
+    """Number of ids of the tokenizer to train. Without it: 512."""
+
+    stream: bool = False
+    """Leave the train split where it is and tokenize it while training, for a corpus too large to prepare."""
 
     separator: str = DEFAULT_SEPARATOR
     """The text between two documents of a .txt file."""
@@ -84,8 +86,8 @@ class PrepareConfig:
     text_field: str = "text"
     """The field with a document's text, in .jsonl, .parquet and on the Hub."""
 
-    stories: int = 20_000
-    """Number of stories that the source builtin makes."""
+    stories: int | None = None
+    """Number of stories that the source builtin makes. Without it: 20,000."""
 
     max_documents: int | None = None
     """Read at most so many documents of a source's split, from its beginning. Without it: all."""
@@ -103,21 +105,39 @@ class PrepareConfig:
         for name in ("source", "out"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
-        if not 0 < self.validation_share < 1:
+        if self.validation_share is not None and not 0 < self.validation_share < 1:
             raise ValueError(f"validation_share must be between 0 and 1, both excluded, got {self.validation_share}")
-        if self.vocab_size < 1:
+        if self.validation_share is not None and self.validation is not None:
+            raise ValueError("validation_share has no effect with validation, another source; give one of the two")
+        if self.vocab_size is not None and self.vocab_size < 1:
             raise ValueError(f"vocab_size must be at least 1, got {self.vocab_size}")
+        if self.vocab_size is not None and self.tokenizer is not None:
+            raise ValueError("vocab_size has no effect with tokenizer, one that exists; give one of the two")
+        if self.stories is not None and not self.reads_builtin:
+            raise ValueError(f"stories has no effect with source {self.source!r}, only with builtin; leave it out")
         if self.max_documents is not None and self.max_documents < 1:
             raise ValueError(f"max_documents must be at least 1, got {self.max_documents}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be in 0 .. 2^64 - 1, got {self.seed}")
         if self.duplicates not in ("remove", "refuse"):
             raise ValueError(f"duplicates must be remove or refuse, got {self.duplicates!r}")
+        if self.duplicates == "refuse" and self.stream:
+            raise ValueError("duplicates must be remove with stream, which reads train while training, got 'refuse'")
         self.source_options()
+
+    @property
+    def reads_builtin(self) -> bool:
+        """Whether the embedded generator is one of the sources."""
+        return "builtin" in (self.source, self.validation)
 
     def source_options(self) -> SourceOptions:
         """The part of the options that says how to read sources."""
-        return SourceOptions(separator=self.separator, text_field=self.text_field, stories=self.stories, seed=self.seed)
+        return SourceOptions(
+            separator=self.separator,
+            text_field=self.text_field,
+            stories=DEFAULT_STORIES if self.stories is None else self.stories,
+            seed=self.seed,
+        )
 
 
 def prepare(config: PrepareConfig) -> PreparedData:
@@ -129,7 +149,7 @@ def prepare(config: PrepareConfig) -> PreparedData:
     """
     started = time.monotonic()
     out = Path(config.out).expanduser()
-    _check_replaceable(out, config.overwrite)
+    check_replaceable(out, config.overwrite)
     split = CorpusSplit(
         config.source,
         validation=config.validation,
@@ -140,7 +160,7 @@ def prepare(config: PrepareConfig) -> PreparedData:
         options=config.source_options(),
     )
     tokenizer = _tokenizer(config, split)
-    with _built_beside(out, config.overwrite) as folder:
+    with built_beside(out, config.overwrite) as folder:
         _write(config, split, tokenizer, folder, started)
     return PreparedData.open(out)
 
@@ -151,7 +171,8 @@ def _tokenizer(config: PrepareConfig, split: CorpusSplit) -> "PreTrainedTokenize
     with _progress("train tokenizer") as bar:
         try:
             return train_tokenizer(
-                (text for name, text, size in _reported(iter(split), bar) if name == "train"), config.vocab_size
+                (text for name, text, size in _reported(iter(split), bar) if name == "train"),
+                DEFAULT_VOCAB_SIZE if config.vocab_size is None else config.vocab_size,
             )
         except ValueError as error:
             raise ValueError(f"source {config.source!r}: {error}") from error
@@ -163,17 +184,19 @@ def _write(
     save_tokenizer(tokenizer, folder / TOKENIZER_FOLDER)
     vocab_size = vocabulary_size(tokenizer)
     dtype = "uint16" if vocab_size <= LARGEST_UINT16_VOCABULARY else "uint32"
-    writers = {name: _Writer(folder / f"{name}.bin", dtype) for name in SPLITS}
+    names: tuple[SplitName, ...] = ("validation",) if config.stream else SPLITS
+    writers = {name: SplitWriter(folder / f"{name}.bin", dtype) for name in names}
     try:
         with _progress("tokenize") as bar:
             checked = 0
-            for batch in _batches(_reported(iter(split), bar)):
+            documents = split.validation_alone() if config.stream else iter(split)
+            for batch in _batches(_reported(documents, bar)):
                 texts = [text for _, text, _ in batch]
                 stories = encode_stories(tokenizer, texts)
                 if checked < _CHECKED_STORIES:
                     check_saved_tokenizer(folder / TOKENIZER_FOLDER, texts[:_CHECKED_STORIES], stories)
                     checked += len(batch)
-                for name in SPLITS:
+                for name in names:
                     writers[name].add(
                         [ids for ids, (belongs, _, _) in zip(stories, batch, strict=True) if belongs == name],
                         sum(size for belongs, _, size in batch if belongs == name),
@@ -183,19 +206,19 @@ def _write(
             writer.close()
     _check_not_empty(config, split, writers)
     bos, stops = story_token_ids(tokenizer)
-    own_share = split.validation is None
-    Manifest(
+    manifest = Manifest(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        frailt_version=version("frailt"),
+        frailt_version=frailt.__version__,
         source=config.source,
+        revision=split.source.revision,
         validation=config.validation,
-        split_rule=split.rule,
-        validation_share=config.validation_share if own_share else None,
+        split_rule=_split_rule(config, split),
+        validation_share=split.validation_share if split.validation is None else None,
         seed=config.seed,
         separator=config.separator,
         text_field=config.text_field,
-        stories=config.stories if "builtin" in (config.source, config.validation) else None,
+        stories=config.source_options().stories if config.reads_builtin else None,
         max_documents=config.max_documents,
         empty_documents_dropped=split.counts["empty"],
         duplicates_removed_from_train=split.counts["duplicates"],
@@ -208,19 +231,44 @@ def _write(
         dtype=dtype,
         elapsed_s=round(time.monotonic() - started, 3),
         splits={name: writer.manifest() for name, writer in writers.items()},
-    ).write(folder)
+        stream=_stream(split, folder) if config.stream else None,
+    )
+    manifest.write(folder)
+    if config.stream:
+        next(StreamedSplit(folder, manifest).documents())  # raises where train is empty or cannot be read
 
 
-def _check_not_empty(config: PrepareConfig, split: CorpusSplit, writers: dict[SplitName, "_Writer"]) -> None:
-    documents = {name: writer.documents for name, writer in writers.items()}
-    if not any(documents.values()):
+def _split_rule(config: PrepareConfig, split: CorpusSplit) -> str:
+    if config.stream and split.validation is None:
+        return f"{split.rule}, of which the first {STREAMED_VALIDATION_BYTES:,} bytes are validated on"
+    return split.rule
+
+
+def _stream(split: CorpusSplit, folder: Path) -> StreamManifest:
+    digests = None
+    if split.validation is not None:
+        data = b"".join(sorted(split.digests))
+        (folder / DIGESTS).write_bytes(data)
+        digests = hashlib.sha256(data).hexdigest()
+    kind = split.source.kind
+    return StreamManifest(
+        kind=kind,
+        location=str(Path(split.name).expanduser().resolve()) if kind == "files" else split.name,
+        shards={shard.name: shard.path.stat().st_size if shard.path else None for shard in split.train.shards},
+        digests_sha256=digests,
+    )
+
+
+def _check_not_empty(config: PrepareConfig, split: CorpusSplit, writers: dict[SplitName, SplitWriter]) -> None:
+    documents = sum(writer.documents for writer in writers.values()) + split.counts["train"]
+    if not documents and not (config.stream and split.validation):
         raise ValueError(f"source {config.source!r} has no documents, only white space")
-    for name in SPLITS:
-        if documents[name]:
+    for name, writer in writers.items():
+        if writer.documents:
             continue
         if split.validation is None:
             raise ValueError(
-                f"validation_share of {config.validation_share} leaves no document of {sum(documents.values())} in the "
+                f"validation_share of {split.validation_share} leaves no document of {documents} in the "
                 f"{name} split; change validation_share, or give more documents or a validation source"
             )
         removed = split.counts["duplicates"]
@@ -240,41 +288,6 @@ def _batches(documents: Iterator[tuple[SplitName, str, int]]) -> Iterator[list[t
         yield batch
 
 
-class _Writer:
-    """Appends stories to a .bin file and counts what goes in."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.dtype = np.dtype(dtype).newbyteorder("<")
-        self.file = path.open("wb")
-        self.hash = hashlib.sha256()
-        self.documents = self.tokens = self.utf8_bytes = self.longest = 0
-        self.histogram: Counter[int] = Counter()
-
-    def add(self, stories: list[list[int]], utf8_bytes: int) -> None:
-        lengths = [len(story) for story in stories]
-        data = np.fromiter(chain.from_iterable(stories), dtype=self.dtype, count=sum(lengths)).tobytes()
-        self.file.write(data)
-        self.hash.update(data)
-        self.documents += len(stories)
-        self.tokens += sum(lengths)
-        self.utf8_bytes += utf8_bytes
-        self.longest = max(self.longest, *lengths, 0)
-        self.histogram.update(1 << (length - 1).bit_length() for length in lengths)
-
-    def close(self) -> None:
-        self.file.close()
-
-    def manifest(self) -> SplitManifest:
-        return SplitManifest(
-            documents=self.documents,
-            tokens=self.tokens,
-            utf8_bytes=self.utf8_bytes,
-            longest_document_tokens=self.longest,
-            length_histogram={f"<={bound}": self.histogram[bound] for bound in sorted(self.histogram)},
-            sha256=self.hash.hexdigest(),
-        )
-
-
 @contextmanager
 def _progress(what: str) -> "Iterator[tqdm[NoReturn]]":
     """A bar on stderr in UTF-8 bytes read; none where stderr is no terminal."""
@@ -288,43 +301,3 @@ def _reported(
     for document in documents:
         yield document
         bar.update(document[2])
-
-
-# The folder
-
-
-def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raise unless `out` is free, or a prepared corpus that may be overwritten."""
-    if out.is_file():
-        raise FileExistsError(f"out must be a folder, but {str(out)!r} is a file; choose another")
-    if not out.is_dir() or not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise FileExistsError(f"out {str(out)!r} exists and is not empty; choose another folder, or set overwrite")
-    try:
-        Manifest.read(out)
-    except (FileNotFoundError, ValueError) as error:
-        raise FileExistsError(
-            f"out {str(out)!r} is not a prepared corpus, so overwrite does not replace it; choose another folder"
-        ) from error
-
-
-@contextmanager
-def _built_beside(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A new folder `<out>.partial-…`, renamed to `out` when the block ends well, removed when it does not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
-    try:
-        partial.chmod(0o755)  # mkdtemp makes it private
-        yield partial
-        _check_replaceable(out, overwrite)
-        if (out / MANIFEST).exists():
-            replaced = partial.with_name(partial.name.replace(".partial-", ".replaced-"))
-            out.rename(replaced)
-            partial.rename(out)
-            shutil.rmtree(replaced)
-        else:
-            partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -12,6 +12,7 @@ import logging
 import lzma
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -45,7 +46,9 @@ def check_format(path: Path) -> str:
     return known
 
 
-def read_documents(path: Path, *, separator: str, text_field: str, one_of_many: bool = False) -> Iterator[str]:
+def read_documents(
+    path: Path, *, separator: str, text_field: str, one_of_many: bool = False, skip: int = 0
+) -> Iterator[str]:
     """The documents of one file.
 
     Args:
@@ -53,6 +56,7 @@ def read_documents(path: Path, *, separator: str, text_field: str, one_of_many: 
         separator: the text between two documents of a .txt file.
         text_field: the field that holds a document's text, in other formats.
         one_of_many: whether a .txt file without any separator is one document for sure, as in a folder of them.
+        skip: so many documents at its beginning are passed over, in .parquet by whole row groups, else by reading.
 
     Raises:
         ValueError: the file is empty, cut short, not UTF-8, or not of the form that its name and the options say.
@@ -62,10 +66,10 @@ def read_documents(path: Path, *, separator: str, text_field: str, one_of_many: 
         raise ValueError(f"{path}: the file is empty")
     match kind:
         case "text":
-            return _text_documents(path, separator, one_of_many)
+            return islice(_text_documents(path, separator, one_of_many), skip, None)
         case "json":
-            return _json_documents(path, text_field)
-    return _parquet_documents(path, text_field)
+            return _json_documents(path, text_field, skip)
+    return _parquet_documents(path, text_field, skip)
 
 
 def _open_stream(path: Path) -> BinaryIO:
@@ -141,15 +145,19 @@ def _text_documents(path: Path, separator: str, one_of_many: bool) -> Iterator[s
     yield rest
 
 
-def _json_documents(path: Path, text_field: str) -> Iterator[str]:
+def _json_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
     number, rest = 0, ""
     for text in _text_blocks(path):
         *lines, rest = (rest + text).split("\n")
         for line in lines:
             number += 1
-            if line.strip():
+            if not line.strip():
+                continue
+            if skip:
+                skip -= 1
+            else:
                 yield _json_document(line, text_field, f"{path}, line {number}")
-    if rest.strip():
+    if rest.strip() and not skip:
         yield _json_document(rest, text_field, f"{path}, line {number + 1} (the last)")
 
 
@@ -163,7 +171,7 @@ def _json_document(line: str, text_field: str, where: str) -> str:
     return field_text(row, text_field, where)
 
 
-def _parquet_documents(path: Path, text_field: str) -> Iterator[str]:
+def _parquet_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
     import pyarrow
     from pyarrow import parquet
 
@@ -171,9 +179,13 @@ def _parquet_documents(path: Path, text_field: str) -> Iterator[str]:
         with parquet.ParquetFile(path) as file:
             if text_field not in file.schema_arrow.names:
                 raise ValueError(_no_field_text(text_field, file.schema_arrow.names, str(path)))
-            for batch in file.iter_batches(batch_size=1024, columns=[text_field]):
-                for value in batch.column(0).to_pylist():
+            groups = range(file.num_row_groups)
+            while groups and skip >= (rows := file.metadata.row_group(groups[0]).num_rows):
+                groups, skip = groups[1:], skip - rows
+            for batch in file.iter_batches(batch_size=1024, row_groups=groups, columns=[text_field]):
+                for value in batch.column(0)[min(skip, len(batch)) :].to_pylist():
                     yield field_text({text_field: value}, text_field, str(path))
+                skip = max(0, skip - len(batch))
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a whole parquet file, cut short or damaged ({first_line(error)})") from error
 

@@ -1,19 +1,22 @@
 """Corpus sources: one string names a corpus, its documents are streamed.
 
 A source is `builtin` (the embedded generator), a file (`.txt`, `.jsonl`, `.parquet`; text may be compressed), a folder
-of such files, or the id of a dataset on the Hugging Face Hub. Nothing here holds more than a block of a corpus in
-memory. What a user can get wrong is a `ValueError` or `FileNotFoundError` of one line.
+of such files, or the id of a dataset on the Hugging Face Hub. A split of it is a sequence of shards (files), each of
+which can be read from any of its documents on. Nothing here holds more than a block of a corpus in memory. What a user
+can get wrong is a `ValueError` or `FileNotFoundError` of one line.
 """
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from frailt.data.builtin import MAX_STORIES, stories
+from frailt.data.manifest import SourceKind
 from frailt.data.readers import (
     COMPRESSIONS,
     FORMATS,
@@ -26,6 +29,7 @@ from frailt.data.readers import (
 )
 
 DEFAULT_SEPARATOR = "<|endoftext|>"
+DEFAULT_STORIES = 20_000
 
 # How datasets.load_dataset finds the splits of a folder: the keyword stands between separators.
 _SPLIT_WORDS = {
@@ -34,9 +38,6 @@ _SPLIT_WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-Documents = Callable[[], Iterator[str]]
-"""Starts a fresh pass over a split's documents, as they are written: neither stripped nor freed of empty ones."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class SourceOptions:
 
     separator: str = DEFAULT_SEPARATOR  # .txt
     text_field: str = "text"  # .jsonl, .parquet, hub
-    stories: int = 20_000  # builtin: number of stories
+    stories: int = DEFAULT_STORIES  # builtin: number of stories
     seed: int = 0  # builtin
 
     def __post_init__(self) -> None:
@@ -62,11 +63,45 @@ class SourceOptions:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A corpus found by `open_source`: its name and, for each split it has, a way to start a pass over it."""
+class Shard:
+    """What is read from one end to the other: a file, a part of a dataset on the Hub, the embedded generator."""
 
     name: str
+    """Below its source."""
+    read: Callable[[int], Iterator[str]] = field(repr=False)
+    """Its documents from one on, counted from 0."""
+    path: Path | None = None
+    """Of a file here."""
+
+
+class Documents:
+    """A split. A call starts a fresh pass over its documents, neither stripped nor freed of empty ones.
+
+    Args:
+        shards: finds the shards, in the order in which they are read; asked once.
+    """
+
+    def __init__(self, shards: Callable[[], Sequence[Shard]]) -> None:
+        self._find = shards
+
+    @cached_property
+    def shards(self) -> Sequence[Shard]:
+        return self._find()
+
+    def __call__(self) -> Iterator[str]:
+        for shard in self.shards:
+            yield from shard.read(0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus found by `open_source`: its name and the splits it has."""
+
+    name: str
+    kind: SourceKind
     splits: dict[str, Documents] = field(repr=False)
+    revision: str | None = None
+    """Of a dataset on the Hub: the commit that is read."""
 
     @property
     def train(self) -> Documents:
@@ -91,15 +126,16 @@ def open_source(source: str, options: SourceOptions | None = None) -> Source:
     """
     options = options or SourceOptions()
     if source == "builtin":
-        return Source(source, {"train": partial(stories, options.stories, seed=options.seed)})
+        return Source(source, "builtin", {"train": Documents(lambda: [builtin_shard(options)])})
     path = Path(source).expanduser()
     if path.is_dir():
-        return Source(source, _folder_splits(path, options))
+        return Source(source, "files", _folder_splits(path, options))
     if path.exists():
         check_format(path)
-        return Source(source, {"train": partial(_files_documents, [path], options)})
+        return Source(source, "files", {"train": Documents(lambda: file_shards(path, [path.name], options))})
     if _HUB_ID.fullmatch(source) and not source.endswith((*FORMATS, *COMPRESSIONS)):
-        return Source(source, hub_splits(source, options))
+        revision = _hub_revision(source)
+        return Source(source, "hub", hub_splits(source, options, revision), revision)
     raise FileNotFoundError(
         f"source {source!r} does not exist; give a file, a folder, the id of a dataset on the Hub "
         "(such as roneneldan/TinyStories) or builtin"
@@ -141,7 +177,8 @@ def _folder_splits(folder: Path, options: SourceOptions) -> dict[str, Documents]
             folder,
             ", ".join(left_out),
         )
-    return {split: partial(_files_documents, paths, options) for split, paths in by_split.items()}
+    names = {split: [path.relative_to(folder).as_posix() for path in paths] for split, paths in by_split.items()}
+    return {split: Documents(partial(file_shards, folder, below, options)) for split, below in names.items()}
 
 
 def _split_of(path: Path) -> str:
@@ -153,17 +190,41 @@ def _split_of(path: Path) -> str:
     return ""
 
 
-def _files_documents(paths: list[Path], options: SourceOptions) -> Iterator[str]:
-    for path in paths:
-        yield from read_documents(
-            path, separator=options.separator, text_field=options.text_field, one_of_many=len(paths) > 1
+def file_shards(location: Path, names: Sequence[str], options: SourceOptions) -> list[Shard]:
+    """The files of these names in a folder, or the one file that is the location itself."""
+
+    def read(path: Path, skip: int) -> Iterator[str]:
+        return read_documents(
+            path,
+            separator=options.separator,
+            text_field=options.text_field,
+            one_of_many=len(names) > 1,
+            skip=skip,
         )
+
+    paths = [location / name if location.is_dir() else location for name in names]
+    return [Shard(name, partial(read, path), path) for name, path in zip(names, paths, strict=True)]
+
+
+def builtin_shard(options: SourceOptions) -> Shard:
+    """The stories of the embedded generator; those passed over are told nevertheless."""
+    return Shard("builtin", lambda skip: islice(stories(options.stories, seed=options.seed), skip, None))
 
 
 # The Hub
 
 
-def hub_splits(dataset: str, options: SourceOptions) -> dict[str, Documents]:
+def _hub_revision(dataset: str) -> str | None:
+    """The commit that a dataset is at: all passes, and runs that stream it, then read the same."""
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(dataset).sha
+    except Exception as error:
+        raise ValueError(_not_found(dataset, error)) from error
+
+
+def hub_splits(dataset: str, options: SourceOptions, revision: str | None = None) -> dict[str, Documents]:
     """The splits of a dataset on the Hub, or of a local folder laid out like one, through `datasets`.
 
     The documents are streamed: nothing is kept on disk, and a corpus larger than the disk can be read.
@@ -171,28 +232,42 @@ def hub_splits(dataset: str, options: SourceOptions) -> dict[str, Documents]:
     import datasets
 
     try:
-        names = datasets.get_dataset_split_names(dataset)
+        names = datasets.get_dataset_split_names(dataset, revision=revision)
     except Exception as error:  # the library raises a dozen unrelated kinds here
-        raise ValueError(
-            f"source {dataset!r} is neither a file or folder here nor a dataset that can be had from the Hub: "
-            f"{first_line(error)}"
-        ) from error
-    splits: dict[str, Documents] = {str(name): partial(_hub_documents, dataset, str(name), options) for name in names}
+        raise ValueError(_not_found(dataset, error)) from error
+    splits = {str(name): Documents(partial(hub_shards, dataset, str(name), options, revision)) for name in names}
     splits.pop("test", None)
     return splits
 
 
-def _hub_documents(dataset: str, split: str, options: SourceOptions) -> Iterator[str]:
+def _not_found(dataset: str, error: Exception) -> str:
+    return (
+        f"source {dataset!r} is neither a file or folder here nor a dataset that can be had from the Hub: "
+        f"{first_line(error)}"
+    )
+
+
+def hub_shards(dataset: str, split: str, options: SourceOptions, revision: str | None) -> list[Shard]:
+    """The shards of one split, which are the dataset's files."""
     import datasets
 
     where = f"dataset {dataset!r}, split {split}"
-    rows: Iterator[dict[str, Any]] | None = None
-    while True:
-        try:
-            rows = rows or iter(datasets.load_dataset(dataset, split=split, streaming=True))
-            row = next(rows, None)
-        except Exception as error:
-            raise ValueError(f"{where}: reading failed: {first_line(error)}") from error
-        if row is None:
-            return
-        yield field_text(row, options.text_field, where)
+    try:
+        streamed = datasets.load_dataset(dataset, split=split, streaming=True, revision=revision)
+        count = streamed.num_shards
+    except Exception as error:
+        raise ValueError(f"{where}: reading failed: {first_line(error)}") from error
+
+    def read(index: int, skip: int) -> Iterator[str]:
+        rows: Iterator[dict[str, Any]] | None = None
+        while True:
+            try:
+                rows = rows or iter(streamed.shard(num_shards=count, index=index).skip(skip))
+                row = next(rows, None)
+            except Exception as error:
+                raise ValueError(f"{where}: reading failed: {first_line(error)}") from error
+            if row is None:
+                return
+            yield field_text(row, options.text_field, where)
+
+    return [Shard(f"{split}-{index:05d}-of-{count:05d}", partial(read, index)) for index in range(count)]
