@@ -12,12 +12,13 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help core setup quickstart test lint test-imports clean
+.PHONY: help core setup quickstart test lint soak test-imports clean
 
 help:
 	@echo "make quickstart    set up, train a FraiLT and its matched standard models, compare them, tell a story"
 	@echo "make test          set up and run the tests"
 	@echo "make lint          set up, check style and types"
+	@echo "make soak          kill a training run 50 times and see that nothing is lost (a quarter of an hour or more)"
 	@echo "make test-imports  import every module; in a fresh clone, with the core dependencies only"
 	@echo "make clean         remove .venv and what quickstart made"
 
@@ -48,6 +49,10 @@ lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+soak: $(CORE)
+	@echo "== Killing a training run 50 times"
+	@$(BIN)/python scripts/soak.py --kills 50 --out results/soak.json
 
 test-imports: $(CORE)
 	@echo "== Importing every module"

@@ -11,12 +11,7 @@ KEPT = ("config.yaml", "run.json", "metrics.jsonl")
 
 
 def train(out: Path, **options: Any) -> None:
-    """`frailt train` with these options into `out`, on one thread; nothing where that run is finished."""
-    record = out / "run.json"
-    if record.is_file() and json.loads(record.read_text())["status"] == "finished":
-        return
-    if out.exists():
-        out.rename(out.with_name(f"{out.name}.stopped-{os.getpid()}"))
+    """`frailt train` with these options into `out`, on one thread; it goes on where it was stopped."""
     out.parent.mkdir(parents=True, exist_ok=True)
     arguments = [f"--{name.replace('__', '.')}={value}" for name, value in options.items()]
     with out.with_name(out.name + ".log").open("w") as log:

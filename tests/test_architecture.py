@@ -77,7 +77,7 @@ def test_imports_point_one_way(module):
 
 def test_the_check_of_imports_sees_relative_and_inner_imports():
     train = next(module for module in MODULES if name_of(module) == "frailt.training.train")
-    assert "frailt.training.checkpoint.save_checkpoint" in imports_of(train)
+    assert "frailt.training.build.build_model" in imports_of(train)
     sources = next(module for module in MODULES if name_of(module) == "frailt.data.sources")
     assert "datasets" in imports_of(sources)
     assert "datasets" not in imports_of(sources, at_module_level=True)

@@ -177,7 +177,7 @@ def test_print_config_shows_what_can_be_read_back(capsys, written):
 
 
 PARSING = [
-    (["nonsense"], "command must be one of info, prepare, train, evaluate, generate, compare, got 'nonsense'"),
+    (["nonsense"], "command must be one of info, prepare, train, plan, evaluate, generate, compare, got 'nonsense'"),
     ([*TRAIN, "--nope", "1"], "--nope is no option of frailt train"),
     ([*TRAIN, "--nope=1"], "--nope=1 is no option of frailt train"),
     ([*TRAIN, "--model.nope", "1"], "--model.nope is no option of frailt train"),
@@ -192,7 +192,7 @@ PARSING = [
     ([*TRAIN, "--model.hidden_size", "wide"], "model.hidden_size must be int, got 'wide'"),
     ([*TRAIN, "--model", "8"], "model"),
     ([*TRAIN, "--steps", "3", "--tokens", "4"], "only one of passes, tokens and steps may be given"),
-    ([*TRAIN, "--config", "nowhere.yaml"], "config: File does not exist: "),
+    ([*TRAIN, "--config", "nowhere.yaml"], "config must be a YAML file or a preset ("),
     (["train", "--out", "out"], "data must be given"),
     (["train"], "data, out must be given"),
     (["info"], "layout must be given"),

@@ -7,13 +7,16 @@ know FraiLT as soon as they are loaded themselves, before or after this package.
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .model import FraiLTConfig, FraiLTForCausalLM, FraiLTModel, Layout
 
-__version__ = version("frailt")
+try:
+    __version__ = version("frailt")
+except PackageNotFoundError:  # run from its sources without being installed
+    __version__ = "0+sources"
 __all__ = ["FraiLTConfig", "FraiLTForCausalLM", "FraiLTModel", "Layout", "__version__"]
 
 

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from importlib import import_module
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import frailt
+from frailt.training.stopping import RUN_AGAIN, ProcessLost, Stopped
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Command:
     """A field that is given without its name."""
     short: tuple[str, str] = ("", "")
     """An option's short name and its whole one."""
+    takes_presets: bool = False
+    """Whether --config may name a preset that is shipped."""
 
 
 COMMANDS = {
@@ -39,6 +43,14 @@ COMMANDS = {
         "frailt.training.train:train",
         "train a model",
         short=("--from", "--from_checkpoint"),
+        takes_presets=True,
+    ),
+    "plan": Command(
+        "frailt.training.plan_config:PlanConfig",
+        "frailt.training.plan:plan",
+        "memory, tokens and time that training will need",
+        short=("--from", "--from_checkpoint"),
+        takes_presets=True,
     ),
     "evaluate": Command(
         "frailt.evaluation.config:EvaluateConfig", "frailt.evaluation.loss:evaluate", "loss of a checkpoint"
@@ -54,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0, 2 where the input cannot be used, 130 where the user stopped it.
+        The exit code: 0, 2 where the input cannot be used, 75 where a run ended early and goes on when started
+        again, 130 where the user stopped it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -70,8 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = _parse(name, arguments)  # before the function is loaded, and torch with it
         result = _load(COMMANDS[name].function)(config)
-        if result is not None:
+        if result is not None and not _rank():
             print(result)
+    except (Stopped, ProcessLost) as ended:
+        _complain(f"frailt {name}: {ended}")
+        return RUN_AGAIN
     except KeyboardInterrupt:
         print(f"frailt {name}: stopped", file=sys.stderr)
         return 130
@@ -81,16 +97,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         if os.environ.get("FRAILT_TRACEBACK"):
             raise
-        print(f"frailt {name}: error: {_one_line(error)}", file=sys.stderr)
+        _complain(f"frailt {name}: error: {_one_line(error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error) or os.environ.get("FRAILT_TRACEBACK"):
             raise
-        print(
-            f"frailt {name}: error: out of memory: lower batch_rows or batch_size ({_one_line(error)})", file=sys.stderr
-        )
+        _complain(f"frailt {name}: error: out of memory: lower batch_rows or batch_size ({_one_line(error)})")
         return 2
     return 0
+
+
+def _rank() -> int:
+    """Which of the processes that a launcher started this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _complain(line: str) -> None:
+    print(line if not _rank() else f"[process {_rank()}] {line}", file=sys.stderr)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -107,7 +130,11 @@ def _parse(name: str, arguments: list[str]) -> Any:
     command = COMMANDS[name]
     config_class: Callable = _load(command.config)
     parser = ArgumentParser(prog=f"frailt {name}", description=command.about, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below.")
+    about = "YAML file with any of the options below."
+    if command.takes_presets:
+        about += f" Or a preset: {', '.join(presets())}."
+        arguments = _with_presets(arguments)
+    parser.add_argument("--config", action="config", help=about)
     skip = set()
     if command.positional:
         parser.add_argument(
@@ -128,6 +155,37 @@ def _parse(name: str, arguments: list[str]) -> Any:
         raise ValueError(_reworded(_one_line(error), config_class, name)) from error
     values = {key: value for key, value in vars(parsed).items() if key != "config"}
     return config_class(**values)
+
+
+def presets() -> dict[str, Path]:
+    """The configurations that are shipped, by name: the paper's, then by size."""
+
+    def order(file: Path) -> tuple[bool, int, str]:
+        number, unit = re.findall(r"(\d+)(b?)", file.stem)[0]
+        return not file.stem.startswith("paper"), int(number) * (1000 if unit else 1), file.stem
+
+    files = (Path(frailt.__file__).parent / "presets").glob("*.yaml")
+    return {file.stem: file for file in sorted(files, key=order)}
+
+
+def _with_presets(arguments: list[str]) -> list[str]:
+    """The arguments with the file of a preset where --config names one and no such file is here."""
+    found = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name != "--config" or not (equals or arguments[i + 1 :]):
+            continue
+        value = value if equals else arguments[i + 1]
+        if Path(value).exists():
+            continue
+        if value not in presets():
+            raise ValueError(f"config must be a YAML file or a preset ({', '.join(presets())}), got {value!r}")
+        path = str(presets()[value])
+        if equals:
+            found[i] = f"{name}={path}"
+        else:
+            found[i + 1] = path
+    return found
 
 
 def _spelt_out(arguments: list[str], command: Command, types: dict[str, Any]) -> list[str]:

@@ -83,4 +83,4 @@ def test_a_layout_may_be_written_as_a_number():
     ],
 )
 def test_a_budget_is_so_many_steps(budget, steps):
-    assert config(context=11, batch_rows=4, accumulation_steps=3, **budget).steps_for(rows=103) == steps
+    assert config(context=11, batch_rows=12, accumulation_steps=3, **budget).steps_for(rows=103) == steps

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 from tqdm import tqdm
 
-from frailt.data.packing import PreparedData
+from frailt.data.packing import PreparedData, TokenStream
 from frailt.training.checkpoint import check_same_tokenizer, load_checkpoint, quiet_transformers, trained_context
 from frailt.training.hardware import choose_device
 from frailt.training.validation import validation_loss
@@ -57,7 +57,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if context > longest:
         raise ValueError(f"context must be at most the model's {longest} tokens, got {context}")
     model.float()
-    stream = data.split(config.split)  # type: ignore[arg-type]  # checked by the config
+    stream = data.split(config.split)  # type: ignore[call-overload]  # checked by the config
+    if not isinstance(stream, TokenStream):
+        raise ValueError(f"split must be validation where the train split is streamed, got {config.split}")
     rows = stream.rows(context)
     began = time.perf_counter()
     with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, disable=None) as bar:

@@ -318,10 +318,7 @@ class FraiLTForCausalLM(FraiLTPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        logits, loss = self.head(outputs.last_hidden_state[:, kept, :], labels, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -329,3 +326,10 @@ class FraiLTForCausalLM(FraiLTPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def head(self, hidden_states: Tensor, labels: Tensor | None = None, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+        """Logits (B, T, V) of final states (B, T, D), and the mean loss with `labels`; apart, so that it compiles."""
+        logits = self.lm_head(hidden_states)
+        if labels is None:
+            return logits, None
+        return logits, self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)

@@ -1,17 +1,18 @@
 """Checkpoints: folders that stock transformers loads, with tokenizer, generation settings and a model card.
 
-They are written under another name and renamed, so that one which is there is whole. Reading one touches safetensors
-and JSON only.
+They appear whole or not at all, with the hashes of their files. Reading one touches safetensors and JSON only.
 """
 
+import errno
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -20,24 +21,39 @@ from frailt.data.tokenizer import load_tokenizer, save_tokenizer, story_token_id
 from frailt.model import FraiLTForCausalLM
 
 from .hardware import choose_attention
+from .whole_files import write_folder_whole
 
 
 def save_checkpoint(
-    folder: Path, model: FraiLTForCausalLM, tokenizer: PreTrainedTokenizerFast, model_card: str
+    folder: Path,
+    model: FraiLTForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    model_card: str,
+    *,
+    weights: dict[str, Tensor] | None = None,
+    add: Callable[[Path], None] = lambda folder: None,
 ) -> None:
-    """Write a checkpoint at `folder`, in place of one that may be there."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    replaced = folder.with_name(f".{folder.name}.replaced")
-    for leftover in (partial, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_pretrained(partial)
-    save_tokenizer(tokenizer, partial)
-    (partial / "README.md").write_text(model_card, encoding="utf-8")
-    if folder.exists():
-        folder.rename(replaced)
-    partial.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+    """Write a checkpoint at `folder`, in place of one that may be there.
+
+    Args:
+        folder: where.
+        model: the model.
+        tokenizer: its tokenizer.
+        model_card: the text of README.md.
+        weights: the model's parameters by name, where they are not its own tensors, as when it is sharded.
+        add: writes what else belongs into the folder.
+    """
+
+    def fill(partial: Path) -> None:
+        try:
+            model.save_pretrained(partial, state_dict=weights)
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error), str(partial)) from error
+        save_tokenizer(tokenizer, partial)
+        (partial / "README.md").write_text(model_card, encoding="utf-8")
+        add(partial)
+
+    write_folder_whole(folder, fill)
 
 
 def load_checkpoint(

@@ -1,21 +1,33 @@
 """Where a model runs and in which precision: what `auto` means, and a clear stop where what was asked is not there."""
 
+import os
 import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
 
 import torch
+from torch import nn
 
 from frailt.model import FraiLTConfig
 from frailt.model.attention import PADDED_HEAD_DIM
+
+FASTER_BY = 1.1
+"""A lower precision must be so many times as fast to be chosen: it has less to give, and measurements are noisy."""
 
 
 def choose_device(wanted: str) -> torch.device:
     """The device named `wanted`: auto, cpu, cuda, cuda:1, mps, ...; auto is a GPU where there is one.
 
+    Of several processes that a launcher started, each gets its own GPU.
+
     Raises:
         ValueError: no such device here.
     """
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
@@ -24,29 +36,102 @@ def choose_device(wanted: str) -> torch.device:
     if not backends.get(device.type, False):
         here = ", ".join(name for name, there in backends.items() if there)
         raise ValueError(f"device must be one that is here ({here}), got {wanted!r}")
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device must be one of the {torch.cuda.device_count()} GPUs here, got {wanted!r}")
+        raise ValueError(f"device must be one of the {torch.cuda.device_count()} GPUs here, got {device}")
     return device
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """`float32` or `bfloat16`; auto is bfloat16 on GPUs that compute in it, float32 elsewhere.
+def choose_precision(wanted: str, device: torch.device, config: FraiLTConfig | None = None) -> str:
+    """`float32` or `bfloat16`; auto is the faster one that is safe.
+
+    On GPUs that compute in it that is bfloat16; on CPUs with matrix units for it the one that a short measurement at
+    the width of `config` says; float32 elsewhere.
 
     Raises:
         ValueError: bfloat16 on a GPU that has none.
     """
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "auto":
+        if device.type == "cpu" and config is not None and cpu_has_bfloat16_units():
+            return "bfloat16" if bfloat16_gain(config) >= FASTER_BY else "float32"
         return "bfloat16" if has_bfloat16 else "float32"
     if wanted == "bfloat16" and device.type == "cuda" and not has_bfloat16:
         raise ValueError(f"precision must be float32 on {torch.cuda.get_device_name(device)}, got bfloat16")
     return wanted
 
 
+def cpu_has_bfloat16_units() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX, or AVX-512 with bfloat16)."""
+    known = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(is_supported() for is_supported in known if is_supported is not None)
+
+
+def bfloat16_gain(config: FraiLTConfig, tokens: int = 4096) -> float:
+    """How many times as fast the MLP of this width is forward and backward in bfloat16 autocast as in float32."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    assert isinstance(hidden, int)
+    assert isinstance(inner, int)
+    up, down = nn.Linear(hidden, inner, bias=False), nn.Linear(inner, hidden, bias=False)
+    states = torch.randn(tokens, hidden)
+
+    def step(enabled: bool) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                loss = down(nn.functional.silu(up(states))).sum()
+            loss.backward()
+
+        return run
+
+    return _median_s(step(False)) / _median_s(step(True))
+
+
 def choose_attention(device: torch.device, config: FraiLTConfig) -> str:
     """The fastest attention kernel that is always there: see `frailt.model.attention` for narrow heads on a CPU."""
     assert config.head_dim is not None
     return "sdpa_padded" if device.type == "cpu" and config.head_dim < PADDED_HEAD_DIM else "sdpa"
+
+
+def matmul_flops_per_s(device: torch.device, precision: str) -> float:
+    """The ceiling that utilisation is measured against: the rate of a large square matrix product here and now.
+
+    Size 1,024 on a CPU, 8,192 on a GPU; a product of n x n matrices counts 2 n^3 operations. In `precision`, or in
+    float32 where that is faster, as on CPUs that only emulate bfloat16.
+    """
+    size = 1024 if device.type == "cpu" else 8192
+
+    def rate(dtype: torch.dtype) -> float:
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+        def product() -> None:
+            left @ right
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        return 2 * size**3 / _median_s(product)
+
+    in_float32 = rate(torch.float32) if precision == "float32" or device.type == "cpu" else 0.0
+    return max(in_float32, rate(torch.bfloat16) if precision == "bfloat16" else 0.0)
+
+
+def _median_s(run: Callable[[], None], repeats: int = 5) -> float:
+    """Median seconds of `run`, after one run to warm up."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: of tensors on a GPU, of the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def describe(device: torch.device) -> str:

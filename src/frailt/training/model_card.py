@@ -23,7 +23,7 @@ tags: [frailt, looped-transformer]
 | forward FLOPs per token | {flops:,} at a context of {context} tokens |
 | vocabulary, context | {vocab}, {context} tokens |
 | trained on | {tokens:,} tokens, {step:,} steps |
-| validation loss | {nats:.4f} nats per token, on {what} |
+| validation loss | {loss} |
 | data hash | `{data_hash}` |
 | versions | torch {torch}, transformers {transformers}, commit {commit} |
 
@@ -48,7 +48,7 @@ def model_card(
     model: FraiLTForCausalLM,
     record: dict[str, Any],
     config: dict[str, Any],
-    nats: float,
+    nats: float | None,
     step: int,
     tokens: int,
     what: str,
@@ -59,7 +59,7 @@ def model_card(
         model: the model.
         record: the run's `run.json`.
         config: the run's resolved configuration.
-        nats: validation loss in nats per token.
+        nats: validation loss in nats per token; None where it was not measured.
         step: optimiser steps done.
         tokens: tokens trained on.
         what: the text that the loss was measured on.
@@ -79,10 +79,9 @@ def model_card(
         vocab=model.config.vocab_size,
         source=record["data"]["source"],
         data_hash=record["data"]["data_hash"],
-        nats=nats,
+        loss=f"{nats:.4f} nats per token, on {what}" if nats is not None else "not measured at this step",
         step=step,
         tokens=tokens,
-        what=what,
         config=yaml.safe_dump(
             {name: value for name, value in config.items() if name not in ("data", "out")}, sort_keys=False
         ),

@@ -5,9 +5,23 @@ import torch
 from torch.utils.data import Dataset
 
 from frailt.data.packing import PackedRows
+from frailt.data.streaming import StreamedRows
 
 
-class ShuffledRows(Dataset):
+class Order(Dataset):
+    """`length` row numbers, those that are trained on, as they come: of a streamed corpus one after another."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> int:
+        return position
+
+
+class ShuffledRows(Order):
     """`length` row numbers: one pass over the rows after another, each in its own order, without a seam between them.
 
     Args:
@@ -17,11 +31,9 @@ class ShuffledRows(Dataset):
     """
 
     def __init__(self, rows: int, length: int, seed: int) -> None:
-        self.rows, self.length, self.seed = rows, length, seed
+        super().__init__(length)
+        self.rows, self.seed = rows, seed
         self._pass, self._order = -1, np.empty(0, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return self.length
 
     def __getitem__(self, position: int) -> int:
         current, within = divmod(position, self.rows)
@@ -33,7 +45,7 @@ class ShuffledRows(Dataset):
 class Collate:
     """Row numbers to a batch: `input_ids` and already shifted `labels`, int64 (B, T) each."""
 
-    def __init__(self, rows: PackedRows) -> None:
+    def __init__(self, rows: PackedRows | StreamedRows) -> None:
         self.rows = rows
 
     def __call__(self, indices: list[int]) -> dict[str, torch.Tensor]:

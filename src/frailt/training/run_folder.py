@@ -1,14 +1,19 @@
-"""A run folder: what one training run leaves behind, and whether it is finished.
+"""A run folder: what one training run leaves behind, whether it is finished, and how it goes on.
 
 config.yaml     the resolved configuration
 run.json        status, versions, commit, data, model, result; `finished` is written last
 metrics.jsonl   one line per logged step and per evaluation
 best/ last/     checkpoints
+checkpoints/    what an unfinished run goes on from
 """
 
+import fcntl
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,23 +23,73 @@ import yaml
 
 import frailt
 
+from .whole_files import write_whole
+
+_OURS_BEFORE_A_RECORD = {"config.yaml", ".config.yaml.partial", ".run.json.partial", ".lock"}
+
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run, new or to go on with. Looking changes nothing; `begin` makes and locks it.
 
     Args:
-        path: the folder; it must not exist, or be empty.
+        path: the folder; it must not exist, be empty, or hold a run.
 
     Raises:
-        FileExistsError: there is something in it already.
+        FileExistsError: there is something else in it.
+        ValueError: the run's record is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise FileExistsError(f"out must be a new or empty folder, got {path}: choose another, or remove it")
-        self.path.mkdir(parents=True, exist_ok=True)
         self.record: dict[str, Any] = {}
+        """What `run.json` says; empty for a new run."""
+        if self.path.exists():
+            self._look(path)
+
+    def _look(self, path: str | Path) -> None:
+        record = self.path / "run.json"
+        if record.is_file():
+            try:
+                self.record = json.loads(record.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"out holds a run whose run.json is damaged, got {path}: choose another") from error
+        elif not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - _OURS_BEFORE_A_RECORD:
+            raise FileExistsError(
+                f"out must be a new or empty folder, or that of a run, got {path}: choose another, or remove it"
+            )
+
+    def config(self) -> dict[str, Any]:
+        """The configuration that the run began with."""
+        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+
+    def check_unchanged(self, config: dict[str, Any], may_change: Iterable[str]) -> None:
+        """Raise a ValueError where a field differs from the one that the run began with, but for `may_change`."""
+        began = _flat(self.config())
+        for name, value in _flat(config).items():
+            if name.partition(".")[0] not in may_change and began.get(name, value) != value:
+                raise ValueError(
+                    f"{name} must stay {began[name]} when the run in {self.path} goes on, got {value}: "
+                    f"choose another out for another run"
+                )
+
+    def begin(self) -> None:
+        """Make the folder and lock it for as long as this process lives.
+
+        Raises:
+            BlockingIOError: another process trains in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"out is in use by another process, got {self.path}: wait for it, or stop it"
+            ) from error
+
+    def end(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the resolved configuration."""
@@ -45,17 +100,44 @@ class RunFolder:
         self.record |= values
         write_whole(self.path / "run.json", json.dumps(self.record, indent=2) + "\n")
 
+    def give_up(self, status: str, error: BaseException) -> None:
+        """Note why the run ended early; a disk that takes no note shall not hide the reason."""
+        with suppress(OSError):
+            self.update(status=status, ended=now(), error=f"{type(error).__name__}: {error}")
+
     def log(self, row: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def metrics_bytes(self) -> int:
+        """How long `metrics.jsonl` is, once all of it is on the disk."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return 0
+        with path.open("a", encoding="utf-8") as file:
+            os.fsync(file.fileno())
+            return file.tell()
 
-def write_whole(path: Path, text: str) -> None:
-    """Write under another name, then rename: a file that is there is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    def cut_metrics(self, size: int) -> None:
+        """Forget the rows past `size` bytes: those that were logged after the checkpoint that the run goes on from.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        path = self.path / "metrics.jsonl"
+        found = path.stat().st_size if path.exists() else 0
+        if found < size:
+            raise ValueError(f"{path} must have at least {size} bytes, as at the checkpoint, got {found}: restore it")
+        if path.exists():
+            os.truncate(path, size)
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def now() -> str:

@@ -1,105 +1,187 @@
-"""One training run, from a prepared corpus to checkpoints and a record."""
+"""One training run, from a prepared corpus to checkpoints and a record; and going on with one that was stopped."""
 
 import re
 import sys
-import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-from transformers import TrainingArguments, set_seed
-from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers import TrainerCallback, set_seed
 
-from frailt.data.packing import PackedRows, PreparedData
-from frailt.model import FraiLTConfig, FraiLTForCausalLM
-from frailt.model.cost import cost
+from frailt.data.packing import PreparedData, TokenStream
+from frailt.data.streaming import StreamedRows
+from frailt.model import FraiLTForCausalLM
 
-from .checkpoint import (
-    check_same_tokenizer,
-    load_checkpoint,
-    quiet_transformers,
-    save_checkpoint,
-    set_generation_defaults,
-)
-from .config import TrainConfig
-from .hardware import choose_attention, choose_device, choose_precision, describe
-from .model_card import model_card
-from .rows import Collate, ShuffledRows
+from .build import build_model, load_weights, model_record
+from .checkpoint import quiet_transformers
+from .choices import Choices, check_devices, check_same_device, check_trackers, choose
+from .config import MAY_CHANGE, TrainConfig
+from .fit import Fit, TrainResult
+from .hardware import choose_device, describe
+from .keeper import Keeper
+from .processes import Processes, shard
+from .resume import FOLDER, last_good, read_state, remove_all
+from .rows import Order, ShuffledRows
 from .run_folder import RunFolder, now, versions
-from .trainer import FraiLTTrainer, RunLog
-from .validation import Loss, validation_loss
+from .stopping import ProcessLost, Stopped
+from .validation import Loss
+from .whole_files import tidy
+
+_LOST_PROCESS = re.compile(r"closed by peer|connection reset|broken pipe|timed? ?out|nccl|gloo", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a finished run came to."""
+def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> TrainResult:
+    """Train as told, and leave a run folder; or go on with the run that is in it.
 
-    folder: Path
-    validation: Loss
-    """Of the last weights, over all validation rows."""
-    best_share_nats_per_token: float
-    """The lowest loss on the evaluated share while training; `best` holds those weights."""
-    tokens: int
-    tokens_per_s: float
-    training_s: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.folder}: validation loss {self.validation.nats_per_token:.4f} nats per token "
-            f"after {self.tokens:,} tokens, {self.tokens_per_s:,.0f} tokens/s"
-        )
-
-
-def train(config: TrainConfig) -> TrainResult:
-    """Train as told, and leave a run folder.
+    Args:
+        config: what to train.
+        callbacks: for transformers' Trainer, beside ours.
 
     Raises:
         ValueError, FileNotFoundError, FileExistsError: configuration, data or checkpoint cannot be used; nothing is
             left behind.
         FloatingPointError: the loss became infinite or no number.
+        Stopped: SIGTERM or SIGUSR1 came; a checkpoint is there.
+        ProcessLost: another process of the run died or hung.
     """
     device = choose_device(config.device)
-    _check_one_device(config.device, device)
-    _check_trackers(config.report_to)
+    check_devices(config.device, device)
+    check_trackers(config.report_to)
     quiet_transformers()
-    precision = choose_precision(config.precision, device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    data = PreparedData.open(config.data)
+    processes = Processes(device)
+    config.rows_per_pass(processes.count)
+    run = RunFolder(config.out)
+    run.record = processes.told_by_first(run.record)
+    settings = _settings(config)
+    if run.record:
+        processes.first_does(lambda: run.check_unchanged(settings, MAY_CHANGE))
+        if run.record["status"] == "finished":
+            _tell(processes, f"{run.path} is finished; nothing to do")
+            if config.save_total_limit is not None and processes.first:
+                remove_all(run.path)  # where the kill came after the end
+            return _recorded_result(run)
+        check_same_device(run.record, config.device, device)
+    data = _data(config, run.record, processes)
     tokenizer = data.tokenizer()
     set_seed(config.seed)
-    model = _model(config, data, tokenizer)
-    attention = choose_attention(device, model.config)
-    model.set_attn_implementation(attention)
-    train_rows, validation_rows = (
-        data.split("train").rows(config.context),
-        data.split("validation").rows(config.context),
+    model = build_model(config, data, tokenizer)
+    train_rows = data.split("train").rows(config.context)
+    steps = config.steps_for(None if isinstance(train_rows, StreamedRows) else len(train_rows))
+    order = (
+        Order(steps * config.batch_rows)
+        if isinstance(train_rows, StreamedRows)
+        else ShuffledRows(len(train_rows), steps * config.batch_rows, config.seed)
     )
-    steps = config.steps_for(len(train_rows))
-    run = RunFolder(config.out)
-    _tell_of_long_documents(data, config.context)
-    run.write_config(_settings(config))
+    chosen = choose(config, run.record, model, steps, processes)
+    model.set_attn_implementation(chosen.attention)
+    if processes.first:
+        run.begin()
+    try:
+        checkpoint = _checkpoint_to_go_on_from(run, processes)
+        if checkpoint is not None:
+            load_weights(model, checkpoint)
+        if chosen.parallel == "fsdp":
+            shard(model, processes)
+        if processes.first:
+            _tell_of_long_documents(data, config.context)
+            run.write_config(settings)
+            _record_start(run, config, chosen, model, data, describe(device), device.type, steps, checkpoint)
+        keeper = Keeper(
+            run,
+            model,
+            tokenizer,
+            settings,
+            tokens_per_step=config.tokens_per_step,
+            save_total_limit=config.save_total_limit,
+            processes=processes,
+        )
+        validation_rows = data.split("validation").rows(config.context)
+        fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, steps)
+        try:
+            result = fit.run(model, callbacks, checkpoint)
+        except BaseException as error:
+            if processes.first:
+                run.give_up("stopped", error)
+            if isinstance(error, Stopped):
+                processes.part()
+            if processes.count > 1 and isinstance(error, RuntimeError) and _LOST_PROCESS.search(str(error)):
+                raise ProcessLost(
+                    f"another process of the run died or hung after step {fit.trainer.state.global_step}: run the same "
+                    f"command again, and it goes on from the last checkpoint in {run.path} "
+                    f"({' '.join(str(error).split())[:120]})"
+                ) from error
+            raise
+        if processes.first:
+            _record_end(run, result, data)
+        keeper.drop_checkpoints()
+        processes.part()
+        return result
+    finally:
+        if processes.first:
+            run.end()
+
+
+def _data(config: TrainConfig, record: dict[str, Any], processes: Processes) -> PreparedData:
+    """The corpus, if its files are what its manifest says, and what the run began with."""
+    data = PreparedData.open(config.data)
+    processes.first_does(data.verify)
+    if record and record["data"]["data_hash"] != data.data_hash:
+        raise ValueError(
+            f"data must be what the run began with, got other contents in {data.folder}: "
+            "give that folder's new place, or choose another out"
+        )
+    return data
+
+
+def _checkpoint_to_go_on_from(run: RunFolder, processes: Processes) -> Path | None:
+    found: list[Path | None] = [None]
+
+    def look() -> None:
+        for folder in (run.path, run.path / FOLDER):
+            tidy(folder)
+        found[0], complaints = last_good(run.path)
+        for complaint in complaints:
+            _tell(processes, complaint)
+        run.cut_metrics(read_state(found[0])["metrics_bytes"] if found[0] is not None else 0)
+        if run.record:
+            _tell(processes, f"going on with {run.path} from {found[0].name if found[0] else 'the beginning'}")
+
+    processes.first_does(look)
+    return processes.told_by_first(found[0])
+
+
+def _record_start(
+    run: RunFolder,
+    config: TrainConfig,
+    chosen: Choices,
+    model: FraiLTForCausalLM,
+    data: PreparedData,
+    device: str,
+    device_type: str,
+    steps: int,
+    checkpoint: Path | None,
+) -> None:
+    if run.record:
+        went_on = {"time": now(), "from_step": 0 if checkpoint is None else read_state(checkpoint)["step"]}
+        run.update(status="running", **asdict(chosen), went_on=[*run.record.get("went_on", []), went_on])
+        return
     run.update(
         status="running",
         started=now(),
         versions=versions(),
-        device=describe(device),
-        precision=precision,
-        attention=attention,
-        threads=torch.get_num_threads(),
+        device=device,
+        device_type=device_type,
+        **asdict(chosen),
         data={"source": _without_folder(data.manifest.source), "data_hash": data.data_hash},
-        model=_model_record(model, config.context),
+        model=model_record(model, config.context),
         steps=steps,
         seed=config.seed,
     )
-    try:
-        result = _fit(config, run, model, tokenizer, train_rows, validation_rows, steps, device, precision)
-    except BaseException as error:
-        run.update(status="stopped", ended=now(), error=f"{type(error).__name__}: {error}")
-        raise
+
+
+def _record_end(run: RunFolder, result: TrainResult, data: PreparedData) -> None:
+    run.record.pop("error", None)
     run.update(
         validation=asdict(result.validation)
         | {
@@ -113,160 +195,15 @@ def train(config: TrainConfig) -> TrainResult:
         ended=now(),
         status="finished",
     )
-    return result
 
 
-def _fit(
-    config: TrainConfig,
-    run: RunFolder,
-    model: FraiLTForCausalLM,
-    tokenizer: Any,
-    train_rows: PackedRows,
-    validation_rows: PackedRows,
-    steps: int,
-    device: torch.device,
-    precision: str,
-) -> TrainResult:
-    if config.gradient_checkpointing:
-        # The first is the name from transformers 5.20 or so on, the second goes in 6.
-        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
-        enable()
-    arguments = _trainer_arguments(config, run.path, steps, device, precision)
-    trainer = FraiLTTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=ShuffledRows(
-            len(train_rows),
-            steps * arguments.train_batch_size * arguments.world_size * config.accumulation_steps,
-            config.seed,
-        ),
-        data_collator=Collate(train_rows),
-        validation_rows=validation_rows,
-        evaluation_share=config.evaluation_share,
-    )
-    for shown_by_us in (ProgressCallback, PrinterCallback):
-        trainer.remove_callback(shown_by_us)
-    tokens_per_step = arguments.train_batch_size * arguments.world_size * config.accumulation_steps * config.context
-
-    def save(name: str, nats: float, step: int, what: str) -> None:
-        model.config.use_cache = True  # transformers' Trainer switches it off; what is saved is for generation too
-        card = model_card(model, run.record, _settings(config), nats, step, step * tokens_per_step, what)
-        save_checkpoint(run.path / name, model, tokenizer, card)
-
-    log = RunLog(
-        trainer,
-        config.evaluations,
-        tokens_per_step,
-        run.log,
-        lambda nats, step: save("best", nats, step, "a fixed share of the validation rows"),
-    )
-    trainer.add_callback(log)
-    try:
-        trainer.train()
-    finally:
-        log.close()
-    training_s = log.training_s
-    if log.best_nats == float("inf"):
-        trainer.evaluate()
-    began = time.perf_counter()
-    with tqdm(total=len(validation_rows), unit="row", desc="validation", leave=False, disable=None) as bar:
-        validation = validation_loss(
-            model, validation_rows, batch_rows=arguments.per_device_eval_batch_size, progress=bar.update
-        )
-    log.check_finite("validation loss", validation.nats_per_token, steps)
-    save("last", validation.nats_per_token, steps, "all validation rows")
-    tokens = steps * tokens_per_step
-    run.log(
-        {
-            "step": steps,
-            "tokens": tokens,
-            "training_s": round(training_s, 3),
-            "final_validation_nats_per_token": validation.nats_per_token,
-            "targets": validation.targets,
-            "evaluating_s": round(trainer.evaluating_s + time.perf_counter() - began, 3),
-        }
-    )
+def _recorded_result(run: RunFolder) -> TrainResult:
+    record = run.record
     return TrainResult(
         folder=run.path,
-        validation=validation,
-        best_share_nats_per_token=log.best_nats,
-        tokens=tokens,
-        tokens_per_s=round(tokens / training_s, 1),
-        training_s=round(training_s, 3),
+        validation=Loss(**{name: record["validation"][name] for name in ("nats_per_token", "targets")}),
+        **{n: record[n] for n in ("best_share_nats_per_token", "tokens", "tokens_per_s", "training_s")},
     )
-
-
-def _trainer_arguments(
-    config: TrainConfig, folder: Path, steps: int, device: torch.device, precision: str
-) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        save_strategy="no",
-        eval_strategy="no",  # `RunLog` says when
-        logging_steps=config.log_every_steps,
-        logging_nan_inf_filter=False,
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_rows,
-        per_device_eval_batch_size=config.batch_rows,
-        gradient_accumulation_steps=config.accumulation_steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(config.warmup_share * steps),
-        optim="adamw_torch_fused",
-        weight_decay=config.weight_decay,
-        adam_beta1=config.beta1,
-        adam_beta2=config.beta2,
-        max_grad_norm=config.clip_norm,
-        bf16=precision == "bfloat16",
-        use_cpu=device.type == "cpu",
-        seed=config.seed,
-        train_sampling_strategy="sequential",  # `ShuffledRows` is the order
-        remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
-        disable_tqdm=True,
-        report_to=config.report_to or "none",
-    )
-
-
-def _model(config: TrainConfig, data: PreparedData, tokenizer: Any) -> FraiLTForCausalLM:
-    if config.from_checkpoint is not None:
-        model, own_tokenizer = load_checkpoint(config.from_checkpoint)
-        check_same_tokenizer(own_tokenizer, data, config.from_checkpoint)
-        if config.context > model.config.max_position_embeddings:
-            raise ValueError(
-                f"context must be at most the checkpoint's {model.config.max_position_embeddings} tokens, "
-                f"got {config.context}"
-            )
-        return model.float()  # a checkpoint may hold bfloat16; precision is what the forward pass computes in
-    settings = asdict(config.model)
-    rope = {"rope_type": "default", "rope_theta": settings.pop("rope_theta")}
-    stops = data.manifest.stop_token_ids
-    model = FraiLTForCausalLM(
-        FraiLTConfig(
-            **settings,
-            rope_parameters=rope,
-            vocab_size=data.manifest.vocab_size,
-            max_position_embeddings=config.context,
-            bos_token_id=data.manifest.bos_token_id,
-            eos_token_id=stops,
-        )
-    )
-    set_generation_defaults(model, tokenizer)
-    return model
-
-
-def _check_one_device(wanted: str, device: torch.device) -> None:
-    """Raise where transformers' Trainer would run elsewhere: it takes the first GPU, or all that are visible."""
-    if device.index or (device.type == "cuda" and torch.cuda.device_count() > 1):
-        raise ValueError(
-            f"device must be auto, cpu, cuda or mps with one GPU visible, got {wanted}: "
-            "choose among GPUs with the variable CUDA_VISIBLE_DEVICES"
-        )
-
-
-def _without_folder(source: str) -> str:
-    """A source as records name it: the id of a dataset, or a file or folder without where it lay."""
-    return source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not Path(source).exists() else Path(source).name
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
@@ -277,15 +214,15 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     return settings
 
 
-def _check_trackers(names: list[str]) -> None:
-    here = get_available_reporting_integrations()
-    for name in names:
-        if name not in here:
-            raise ValueError(f"report_to must be trackers that are installed ({', '.join(here)}), got {name!r}")
+def _tell(processes: Processes, line: str) -> None:
+    if processes.first:
+        print(f"frailt train: {line}", file=sys.stderr)
 
 
 def _tell_of_long_documents(data: PreparedData, context: int) -> None:
     stream = data.split("train")
+    if not isinstance(stream, TokenStream):
+        return
     if stream.manifest.longest_document_tokens > context:  # else there is no need to read the stream
         print(
             f"frailt train: {stream.documents_longer_than(context):,} of {stream.manifest.documents:,} documents are "
@@ -294,11 +231,6 @@ def _tell_of_long_documents(data: PreparedData, context: int) -> None:
         )
 
 
-def _model_record(model: FraiLTForCausalLM, context: int) -> dict[str, Any]:
-    costs = cost(model.config, context)
-    return {
-        "hidden_size": model.config.hidden_size,
-        "iteration_encoding": model.config.iteration_encoding,
-        **asdict(costs),
-        "parameters": {**asdict(costs.parameters), "total": costs.parameters.total},
-    }
+def _without_folder(source: str) -> str:
+    """A source as records name it: the id of a dataset, or a file or folder without where it lay."""
+    return source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not Path(source).exists() else Path(source).name

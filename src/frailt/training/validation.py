@@ -11,6 +11,8 @@ from transformers import PreTrainedModel
 
 from frailt.data.packing import IGNORED, PackedRows
 
+from .processes import Processes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
@@ -35,16 +37,19 @@ def share_of_rows(rows: int, share: float) -> list[int]:
     return [(2 * i + 1) * rows // (2 * count) for i in range(count)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def validation_loss(
     model: PreTrainedModel,
     rows: PackedRows,
     *,
     indices: Sequence[int] | None = None,
     batch_rows: int = 16,
+    processes: Processes | None = None,
     progress: Callable[[int], object] = lambda rows_done: None,
 ) -> Loss:
     """The sum of float32 nats over all targets of `rows`, or of those at `indices`, divided by their number.
+
+    Several `processes` share the batches, and all get the same result.
 
     The model computes in the precision of its weights, while it is trained in a lower one too, so that the numbers in
     a training log are those of its checkpoints. The rows' context may not exceed the model's.
@@ -52,17 +57,25 @@ def validation_loss(
     indices = range(len(rows)) if indices is None else indices
     device = model.device
     nats, targets = 0.0, 0
+    count, rank = (processes.count, processes.rank) if processes is not None else (1, 0)
+    batch_rows = min(batch_rows, len(indices))
     with _evaluating(model):
-        for start in range(0, len(indices), batch_rows):
-            chosen = indices[start : start + batch_rows]
-            inputs, wanted = (torch.from_numpy(array).to(device) for array in rows.batch(chosen))  # (B, T)
+        for begin in range(0, len(indices), batch_rows * count):
+            chosen = list(indices[begin + batch_rows * rank :][:batch_rows])
+            # Filled up with a row that does not count: a compiled model wants one shape, a sharded one all processes.
+            filled = chosen + [indices[0]] * (batch_rows - len(chosen))
+            inputs, wanted = (torch.from_numpy(array).to(device) for array in rows.batch(filled))  # (B, T)
+            wanted[len(chosen) :] = IGNORED
             logits = model(input_ids=inputs, use_cache=False).logits.float()  # (B, T, V)
             losses = nn.functional.cross_entropy(
                 logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
             )
             nats += losses.double().sum().item()
             targets += int((wanted != IGNORED).sum())
-            progress(len(chosen))
+            progress(min(batch_rows * count, len(indices) - begin))
+    if processes is not None:
+        nats, counted = processes.total(nats, targets)
+        targets = int(counted)
     return Loss(nats_per_token=nats / targets, targets=targets)
 
 
