@@ -85,9 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = _load(COMMANDS[name].function)(config)
         if result is not None and not _rank():
             print(result)
-    except (Stopped, ProcessLost) as ended:
+    except Stopped as ended:
         _complain(f"frailt {name}: {ended}")
         return RUN_AGAIN
+    except ProcessLost as ended:
+        _complain(f"frailt {name}: error: {ended}")
+        return 2
     except KeyboardInterrupt:
         print(f"frailt {name}: stopped", file=sys.stderr)
         return 130

@@ -27,7 +27,7 @@ WORKER = Path(__file__).with_name("worker.py")
 def config(prepared, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("processes") / "one"
     return tiny(
-        prepared, out, layout="1,(2)^3", steps=10, evaluations=2, save_every_steps=3, learning_rate=0.01,
+        prepared, out, layout="1,(2)^3", steps=10, evaluations=3, save_every_steps=4, learning_rate=0.01,
         save_total_limit=None, clip_norm=0.5,
     )  # fmt: skip
 
@@ -90,25 +90,25 @@ def test_two_processes_give_the_losses_of_one(parallel, accumulation_steps, conf
 
 def test_a_run_goes_on_sharded_or_not_with_two_processes_or_one(config, one, tmp_path):
     config = replace(config, out=str(tmp_path / "run"))
-    for step, parallel in ((4, "fsdp"), (7, "ddp")):
+    for step, parallel in ((5, "fsdp"), (9, "ddp")):  # one saves after a step with an evaluation, which gathers
         code, errors = run(replace(config, parallel=parallel), "die", "-1", str(step))
         assert code != 0
-        assert checkpoints(tmp_path / "run")[0].name == f"step-{(step - 1) // 3 * 3:08d}", errors
+        assert checkpoints(tmp_path / "run")[0].name == f"step-{step - 1:08d}", errors
     train(replace(config, threads=1))
     assert_same_up_to_rounding(tmp_path / "run", one)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert [row["from_step"] for row in record["went_on"]] == [3, 6]
+    assert [row["from_step"] for row in record["went_on"]] == [4, 8]
 
 
 def test_a_dead_process_ends_the_others_with_one_line_and_the_run_goes_on(config, one, tmp_path):
     config = replace(config, out=str(tmp_path / "run"), parallel="ddp")
-    code, errors = run(config, "die", "1", "5")
+    code, errors = run(config, "die", "1", "6")
     assert code != 0
     ours = [line for line in errors.splitlines() if "another process of the run" in line]
     assert len(ours) == 1, errors
-    assert ours[0].startswith("frailt train: another process of the run died or hung after step ")
+    assert ours[0].startswith("frailt train: error: another process of the run died or hung: ")
     assert "run the same command again" in ours[0]
-    assert last_good(tmp_path / "run")[0].name == "step-00000003"
+    assert last_good(tmp_path / "run")[0].name == "step-00000004"
     train(replace(config, parallel="auto"))
     assert_same_up_to_rounding(tmp_path / "run", one)
 
@@ -156,8 +156,13 @@ def test_looped_blocks_stay_gathered_and_others_do_not(config, monkeypatch):
     from frailt import FraiLTConfig, FraiLTForCausalLM
     from frailt.training import processes as module
 
-    asked = []
-    monkeypatch.setattr(module, "fully_shard", lambda part, **options: asked.append((type(part).__name__, options)))
+    asked, kept = [], []
+
+    def record(part, **options):
+        part.set_reshard_after_backward = kept.append
+        asked.append((type(part).__name__, options))
+
+    monkeypatch.setattr(module, "fully_shard", record)
     monkeypatch.setattr(module, "init_device_mesh", lambda *args: None)
     one_of_two = Processes(torch.device("cpu"))
     one_of_two.count = 2
@@ -166,3 +171,4 @@ def test_looped_blocks_stay_gathered_and_others_do_not(config, monkeypatch):
         shard(model, one_of_two)
     resharded = [options["reshard_after_forward"] for name, options in asked if name == "FraiLTBlock"]
     assert resharded == [True, False, False, True]
+    assert kept == [False, False]

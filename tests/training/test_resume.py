@@ -24,12 +24,14 @@ from frailt.data.prepare import PrepareConfig, prepare
 from frailt.training import checkpoint as checkpoint_module
 from frailt.training import keeper
 from frailt.training.checkpoint import load_checkpoint
+from frailt.training.config import ModelConfig
 from frailt.training.resume import checkpoints, last_good, step_folder
+from frailt.training.run_folder import RunFolder
 from frailt.training.run_log import RunLog
 from frailt.training.stopping import RUN_AGAIN, Stopped
 from frailt.training.train import train
 from frailt.training.trainer import FraiLTTrainer
-from frailt.training.whole_files import damage
+from frailt.training.whole_files import damage, tidy
 
 TIMES = {
     "training_s", "evaluating_s", "tokens_per_s", "model_flops_utilisation", "waiting_share", "peak_memory_bytes"
@@ -102,14 +104,14 @@ def test_a_killed_run_ends_bit_equal_to_an_uninterrupted_one(step, config, unint
 def test_dropout_goes_on_with_the_same_random_numbers(prepared, tiny, tmp_path, monkeypatch):
     from frailt.training import train as train_module
 
-    def with_dropout(*args):
-        model = built(*args)
+    def with_dropout(model):
         for slot in model.model.slots:
             slot.attention_dropout = 0.5
         return model
 
-    built = train_module.build_model
-    monkeypatch.setattr(train_module, "build_model", with_dropout)
+    built, loaded = train_module.build_model, train_module.load_checkpoint
+    monkeypatch.setattr(train_module, "build_model", lambda *args: with_dropout(built(*args)))
+    monkeypatch.setattr(train_module, "load_checkpoint", lambda folder: (with_dropout(loaded(folder)[0]), None))
     config = tiny(prepared, tmp_path / "whole", steps=6, save_every_steps=2, learning_rate=0.01)
     train(config)
     with pytest.raises(Kill):
@@ -336,6 +338,46 @@ def test_a_run_whose_checkpoints_are_all_damaged_stops_and_says_so(stopped_run):
     assert len(checkpoints(Path(stopped_run.out))) == 3
 
 
+def test_a_kill_between_two_renames_is_put_right(stopped_run, uninterrupted):
+    run = Path(stopped_run.out)
+    (run / "best").rename(run / ".best.replaced")
+    (run / ".best.partial").mkdir()
+    shutil.copytree(step_folder(run, 2), run / "checkpoints" / ".step-00000002.removed")
+    tidy(run)
+    tidy(run / "checkpoints")
+    assert damage(run / "best") is None
+    assert {path.name for path in run.iterdir()} >= {"best", "config.yaml", "run.json", "metrics.jsonl", "checkpoints"}
+    assert not [path for path in run.rglob(".*") if path.name != ".lock"]
+    train(stopped_run)
+    assert_same_run(run, uninterrupted)
+
+
+def test_a_finished_run_that_keeps_all_checkpoints_keeps_them_when_called_without_that(uninterrupted, config):
+    train(replace(config, save_total_limit=2))
+    assert len(checkpoints(uninterrupted)) == 6
+
+
+def test_a_run_that_began_from_a_checkpoint_goes_on_without_it(config, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "last", tmp_path / "source")
+    config = replace(
+        config, model=ModelConfig(), from_checkpoint=str(tmp_path / "source"), out=str(tmp_path / "run"), steps=6
+    )
+    with pytest.raises(Kill):
+        train(config, [KillAfter(5)])
+    shutil.rmtree(tmp_path / "source")
+    train(config)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_no_cache_is_built_while_training_though_saved_configs_have_it_on(config, tmp_path):
+    class Look(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            assert model.config.use_cache is False
+
+    train(replace(config, out=str(tmp_path / "run"), steps=4), [Look()])
+    assert json.loads((tmp_path / "run" / "best" / "config.json").read_text())["use_cache"] is True
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_save_total_limit_keeps_the_latest_and_never_touches_best(limit, config, tmp_path):
     config = replace(config, out=str(tmp_path / "run"), save_total_limit=limit)
@@ -402,12 +444,13 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
         ({"batch_rows": 16}, "batch_rows must stay 8"),
         ({"layout": "3^2"}, "model.layout must stay 2^2 when .*, got 3^2".replace("^", r"\^")),
         ({"seed": 7}, "seed must stay 0"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "model.rope_parameters must stay None"),
     ],
 )
 def test_a_changed_configuration_is_refused(change, message, stopped_run):
     changed = (
         replace(stopped_run, model=replace(stopped_run.model, **change))
-        if "layout" in change
+        if {"layout", "rope_parameters"} & set(change)
         else replace(stopped_run, **change)
     )
     before = (Path(stopped_run.out) / "config.yaml").read_text()
@@ -450,6 +493,25 @@ def test_two_processes_do_not_train_in_one_folder(prepared, tiny, tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_run_that_another_process_went_on_with_meanwhile_is_left_alone(stopped_run, monkeypatch):
+    def meanwhile(self):
+        (self.path / "run.json").write_text((self.path / "run.json").read_text().replace('"stopped"', '"finished"'))
+        begin(self)
+
+    begin = RunFolder.begin
+    monkeypatch.setattr(RunFolder, "begin", meanwhile)
+    with pytest.raises(BlockingIOError, match="out was in use by another process until now"):
+        train(stopped_run)
+    assert len(checkpoints(Path(stopped_run.out))) == 3
+
+
+@pytest.mark.parametrize(("file", "message"), [("run.json", "run.json is damaged"), ("config.yaml", "config.yaml is")])
+def test_a_damaged_record_of_a_run_is_refused(file, message, stopped_run):
+    (Path(stopped_run.out) / file).write_text("{: ")
+    with pytest.raises(ValueError, match=message):
+        train(stopped_run)
 
 
 # Faults

@@ -238,6 +238,29 @@ def test_the_learning_rate_warms_up_to_its_peak_and_falls_to_nothing(prepared, t
     assert rates[-1] < 0.02 / 20
 
 
+def test_a_longer_context_takes_llamas_rope_settings_along(prepared, tiny, tmp_path):
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}
+    config = tiny(prepared, tmp_path / "run", context=2048, steps=1, batch_rows=1, model={"rope_parameters": yarn})
+    train(config)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "last")
+    assert loaded.config.max_position_embeddings == 2048
+    assert loaded.config.rope_parameters == yarn | {"rope_theta": 10000.0}
+    plain = FraiLTForCausalLM(FraiLTConfig(layout="2^2", hidden_size=16, num_attention_heads=2, vocab_size=330))
+    assert not torch.equal(loaded.model.rotary_emb.inv_freq, plain.model.rotary_emb.inv_freq)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["model"]["rope_parameters"] == yarn
+
+
+def test_what_was_chosen_is_said_and_recorded(prepared, tiny, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("frailt.training.hardware.cpu_has_bfloat16_units", lambda: False)
+    train(tiny(prepared, tmp_path / "run", steps=1, precision="auto", compile="auto"))
+    assert "1 thread, float32, attention sdpa_padded, compile off" in capfd.readouterr().err
+    record = record_of(tmp_path / "run")
+    assert (record["precision"], record["compile"], record["parallel"], record["threads"]) == (
+        "float32", "off", "none", 1
+    )  # fmt: skip
+    assert record["matmul_flops_per_s"] > 1e8
+
+
 # Checkpoints
 
 

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import TrainerCallback
 
 from frailt.cli import main
+from frailt.training import fit as fit_module
 from frailt.training import train as train_module
 
 
@@ -35,7 +36,7 @@ class Check(TrainerCallback):
         sharded = {isinstance(parameter, DTensor) for parameter in model.parameters()}
         moments = {isinstance(s["exp_avg"], DTensor) for s in optimizer.optimizer.state.values()}
         assert sharded == moments == {self.parallel == "fsdp"}, (sharded, moments)
-        wrapped = train_module.FraiLTTrainer.running.model_wrapped
+        wrapped = fit_module.FraiLTTrainer.running.model_wrapped
         assert isinstance(wrapped, DistributedDataParallel) == (self.parallel == "ddp")
 
 
@@ -43,12 +44,12 @@ if __name__ == "__main__":
     file, action, *more = sys.argv[1:]
     settings = yaml.safe_load(Path(file).read_text())
     callback = Die(*map(int, more)) if action == "die" else Check(settings["parallel"])
-    train, init = train_module.train, train_module.FraiLTTrainer.__init__
+    train, init = train_module.train, fit_module.FraiLTTrainer.__init__
 
     def remembering(self, **arguments):
-        train_module.FraiLTTrainer.running = self
+        fit_module.FraiLTTrainer.running = self
         init(self, **arguments)
 
-    train_module.FraiLTTrainer.__init__ = remembering
+    fit_module.FraiLTTrainer.__init__ = remembering
     train_module.train = lambda config: train(config, [callback])
     sys.exit(main(["train", "--config", file]))

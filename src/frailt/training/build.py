@@ -1,10 +1,8 @@
-"""The model that a run trains: new, from another checkpoint, or as its own checkpoint left it."""
+"""The model that a run begins with: new, or from a checkpoint of another run."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast
 
 from frailt.data.packing import PreparedData
@@ -30,30 +28,24 @@ def build_model(config: TrainConfig, data: PreparedData, tokenizer: PreTrainedTo
                 f"got {config.context}"
             )
         return model.float()  # a checkpoint may hold bfloat16; precision is what the forward pass computes in
-    settings = asdict(config.model)
-    theta, more = settings.pop("rope_theta"), settings.pop("rope_parameters")
-    rope = {"rope_type": "default", **(more or {}), "rope_theta": theta}
+    manifest = data.manifest
     model = FraiLTForCausalLM(
-        FraiLTConfig(
-            **settings,
-            rope_parameters=rope,
-            vocab_size=data.manifest.vocab_size,
-            max_position_embeddings=config.context,
-            bos_token_id=data.manifest.bos_token_id,
-            eos_token_id=data.manifest.stop_token_ids,
+        model_config(
+            config, manifest.vocab_size, bos_token_id=manifest.bos_token_id, eos_token_id=manifest.stop_token_ids
         )
     )
     set_generation_defaults(model, tokenizer)
     return model
 
 
-def load_weights(model: FraiLTForCausalLM, folder: Path) -> None:
-    """Give the model the float32 weights of a checkpoint of the same run."""
-    weights: dict[str, Any] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
-        weights |= load_file(file)
-    for name, parameter in model.named_parameters():
-        parameter.data.copy_(weights[name])
+def model_config(config: TrainConfig, vocab_size: int, **more: Any) -> FraiLTConfig:
+    """The configuration of the new model that `config` describes; `more` goes into it as it is."""
+    settings = asdict(config.model)
+    theta, other = settings.pop("rope_theta"), settings.pop("rope_parameters")
+    rope = {"rope_type": "default", **(other or {}), "rope_theta": theta}
+    return FraiLTConfig(
+        **settings, rope_parameters=rope, vocab_size=vocab_size, max_position_embeddings=config.context, **more
+    )
 
 
 def model_record(model: FraiLTForCausalLM, context: int) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Choices:
     matmul_flops_per_s: float
     """Of one device, measured in `precision`."""
 
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        shared = "" if self.parallel == "none" else f", {self.parallel}"
+        return f"{threads}{shared}, {self.precision}, attention {self.attention}, compile {self.compile}"
+
 
 def choose(
     config: TrainConfig, record: dict[str, Any], model: FraiLTForCausalLM, steps: int, processes: Processes
@@ -54,14 +59,18 @@ def choose(
     parallel = config.parallel
     if parallel == "auto":
         parallel = "ddp"
+    if parallel == "fsdp" and processes.count == 1:
+        raise ValueError("parallel fsdp needs several processes: torchrun --nproc_per_node N -m frailt train ...")
     chosen = Choices(
         precision=precision,
         compile=choose_compile(compiling, device, expected_s),
         attention=record.get("attention") or choose_attention(device, model.config),
         threads=threads,
-        parallel=parallel if processes.count > 1 or parallel == "fsdp" else "none",
+        parallel=parallel if processes.count > 1 else "none",
         matmul_flops_per_s=ceiling,
     )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # what was measured here is not the run's
     return processes.told_by_first(chosen)
 
 

@@ -36,8 +36,11 @@ def choose_device(wanted: str) -> torch.device:
     if not backends.get(device.type, False):
         here = ", ".join(name for name, there in backends.items() if there)
         raise ValueError(f"device must be one that is here ({here}), got {wanted!r}")
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    launched = os.environ.get("LOCAL_RANK")
+    if device.type == "cuda" and launched is not None:
+        if device.index not in (None, int(launched)):
+            raise ValueError(f"device must be cuda where a launcher gives each process its own GPU, got {wanted}")
+        device = torch.device("cuda", int(launched))
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device must be one of the {torch.cuda.device_count()} GPUs here, got {device}")
     return device
@@ -84,7 +87,7 @@ def bfloat16_gain(config: FraiLTConfig, tokens: int = 4096) -> float:
 
         return run
 
-    return _median_s(step(False)) / _median_s(step(True))
+    return median(_seconds(step(False), 5)) / median(_seconds(step(True), 5))
 
 
 def choose_attention(device: torch.device, config: FraiLTConfig) -> str:
@@ -109,21 +112,21 @@ def matmul_flops_per_s(device: torch.device, precision: str) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-        return 2 * size**3 / _median_s(product)
+        return 2 * size**3 / min(_seconds(product, 10))  # a ceiling: the least disturbed one
 
     in_float32 = rate(torch.float32) if precision == "float32" or device.type == "cpu" else 0.0
     return max(in_float32, rate(torch.bfloat16) if precision == "bfloat16" else 0.0)
 
 
-def _median_s(run: Callable[[], None], repeats: int = 5) -> float:
-    """Median seconds of `run`, after one run to warm up."""
+def _seconds(run: Callable[[], None], repeats: int) -> list[float]:
+    """Seconds of each `run`, after one to warm up."""
     run()
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - began)
-    return median(seconds)
+    return seconds
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -1,17 +1,18 @@
 """What a run keeps on disk of its model: best, last, and checkpoints to go on from. All processes take part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from frailt.model import FraiLTForCausalLM
+from frailt.model import FraiLTConfig, FraiLTForCausalLM
 
 from .checkpoint import save_checkpoint
 from .model_card import model_card
-from .processes import Processes, whole
+from .processes import Processes, settle, whole
 from .resume import optimizer_tensors, prune, random_tensors, remove_all, step_folder, write_training_state
 from .run_folder import RunFolder
 from .trainer import FraiLTTrainer
@@ -51,7 +52,8 @@ class Keeper:
     def save_to_go_on(self, trainer: FraiLTTrainer, state: dict[str, Any]) -> Path:
         """Keep all that the run goes on from, and drop the oldest checkpoints that are more than the limit."""
         step = trainer.state.global_step
-        optimizer = optimizer_tensors(self.model, trainer.bare_optimizer)
+        settle(self.model)
+        optimizer = optimizer_tensors(self.model, trainer.bare_optimizer, self.processes)
         random = random_tensors(self.processes)
         assert trainer.lr_scheduler is not None
         schedule = trainer.lr_scheduler.state_dict()
@@ -80,12 +82,24 @@ class Keeper:
         what: str,
         add: Callable[[Path], None] = lambda folder: None,
     ) -> None:
-        self.model.config.use_cache = True  # transformers' Trainer switches it off; what is saved is for generation too
-        weights = {name: whole(parameter) for name, parameter in self.model.named_parameters()}
+        settle(self.model)
+        held = {name: whole(p, keep=self.processes.first) for name, p in self.model.named_parameters()}
+        weights = {name: tensor for name, tensor in held.items() if tensor is not None}
 
         def write() -> None:
             tokens = step * self.tokens_per_step
             card = model_card(self.model, self.run.record, self.settings, nats, step, tokens, what)
-            save_checkpoint(folder, self.model, self.tokenizer, card, weights=weights, add=add)
+            with _for_generation(self.model.config):
+                save_checkpoint(folder, self.model, self.tokenizer, card, weights=weights, add=add)
 
         self.processes.first_does(write)
+
+
+@contextmanager
+def _for_generation(config: FraiLTConfig) -> Iterator[None]:
+    """With the cache on: transformers' Trainer switches it off while training, and what is saved shall generate too."""
+    before, config.use_cache = config.use_cache, True
+    try:
+        yield
+    finally:
+        config.use_cache = before

@@ -124,8 +124,10 @@ def moments(config: FraiLTConfig, step: Step) -> Iterator[Moment]:
 
 def saved_per_application(config: FraiLTConfig, step: Step) -> Saved:
     """What autograd keeps of one block application; with gradient checkpointing, of the one that is being run again."""
+    # None only until a config is made
     assert config.num_key_value_heads is not None
     assert config.head_dim is not None
+    assert config.intermediate_size is not None
     tokens, computed, hidden = step.tokens, step.computed_bytes, config.hidden_size
     # A norm keeps its input, the normalised input and one number per token. Its output is what projections keep: once
     # for all of them in float32, a bfloat16 copy for each under autocast.
@@ -151,7 +153,7 @@ class _Accounts:
     """The sizes, in bytes, that the moments of one step are made of."""
 
     def __init__(self, config: FraiLTConfig, step: Step) -> None:
-        layout, unique = Layout.parse(config.layout), parameters(config)
+        layout, unique = Layout(config.groups), parameters(config)
         self.config, self.step = config, step
         self.unique = NUMBER_BYTES * unique.total
         self.table = NUMBER_BYTES * config.vocab_size * config.hidden_size  # embedding, or head
@@ -165,8 +167,8 @@ class _Accounts:
         # Token ids and targets; RoPE's cosines and sines; the mask, where a kernel takes one.
         self.inputs = 16 * step.tokens + 2 * NUMBER_BYTES * step.context * (config.head_dim or 0)
         self.inputs += NUMBER_BYTES * step.context**2 if step.kernel == "eager" else 0
-        # Gradients of an earlier forward pass are held throughout, under FSDP too whole, for transformers' Trainer sends
-        # them once a step; else they come into being block by block.
+        # Gradients of an earlier forward pass are held throughout, under FSDP too whole, because transformers' Trainer
+        # sends them once a step; else they come into being block by block.
         self.earlier = self.unique if step.accumulates else 0
 
     def moments(self) -> Iterator[Moment]:
@@ -226,6 +228,7 @@ class _Accounts:
         """The backward pass of one application after another, the last first."""
         step, config, saved = self.step, self.config, self.saved
         again = step.gradient_checkpointing
+        assert config.intermediate_size is not None
         inner = step.computed_bytes * step.tokens * config.intermediate_size  # one of the MLP's wide tensors
         down = step.computed_bytes * config.intermediate_size * config.hidden_size  # gradient of its last matrix
         # Gradients of a looped block are summed over its applications before they are handed over, as computed.
@@ -236,7 +239,7 @@ class _Accounts:
         copies = 0 if again else self._copies(self.unique - self.table)
         kept = self.inputs + len(self.applications) * self.kept
         begun = set()
-        for application in reversed(self.applications):
+        for at, application in reversed(list(enumerate(self.applications))):
             kept -= self.kept
             own = saved.total + (self.stream if again else 0)
             for part, activations, temporary in (
@@ -249,7 +252,7 @@ class _Accounts:
                 yield self._moment(
                     f"backward of the {part}, group {application.group}, iteration {application.iteration}, "
                     f"block {application.block}",
-                    backward=True,
+                    at=at,
                     gradients=gradients,
                     weight_copies=copies + (self._copies(self.block) if again else 0),
                     activations=kept + activations,
@@ -263,12 +266,12 @@ class _Accounts:
                 gradients += finished - summed
                 copies -= 0 if again else self._copies(self.block)
 
-    def _moment(self, name: str, backward: bool = False, **parts: int) -> Moment:
+    def _moment(self, name: str, at: int | None = None, **parts: int) -> Moment:
         return Moment(
             name=name,
             parameters=self.unique // self.shards,
             optimizer_state=2 * self.unique // self.shards,
-            shared=self._shared(backward),
+            shared=self._shared(at),
             **parts,
         )
 
@@ -292,14 +295,16 @@ class _Accounts:
         number = 2 * NUMBER_BYTES - (self.step.computed_bytes if self.step.bfloat16 else 0)
         return number * self.step.tokens * self.config.num_attention_heads * self.step.context
 
-    def _shared(self, backward: bool) -> int:
+    def _shared(self, at: int | None) -> int:
+        """At the backward pass of application `at`; None before and after that of blocks."""
         if self.step.processes == 1:
             return 0
         if not self.step.sharded:
             return self.unique  # the buckets in which DDP sends gradients
-        plain = sum(shape.blocks for shape in self.config.groups if shape.iterations == 1)
-        resident = self.unique - plain * self.block  # looped blocks, embedding, norm and head stay gathered
-        if not backward:
-            return resident + min(plain, 1) * self.block
-        # Of plain blocks the next is gathered while one is in use, and the gradients of one block are under way.
-        return resident + (min(plain, 2) + 1) * self.block
+        plain = [self.config.groups[application.group].iterations == 1 for application in self.applications]
+        resident = self.unique - sum(plain) * self.block  # looped blocks, embedding, norm and head stay gathered
+        if at is None:
+            return resident + plain[-1] * self.block
+        # A plain block is gathered while the one after it is in use; the gradients of one are under way meanwhile.
+        gathered = sum(plain[max(at - 1, 0) : at + 1])
+        return resident + (gathered + (at + 1 < len(plain))) * self.block

@@ -1,8 +1,9 @@
-"""What a training run will need, before it is started: `frailt plan`. Memory, tokens, FLOPs, time, all in closed form."""
+"""What a training run will need, before it is started: memory, tokens, FLOPs and time, in closed form."""
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
@@ -11,9 +12,10 @@ from frailt.model import FraiLTConfig
 from frailt.model.cost import Cost, cost
 
 from .accelerators import ACCELERATORS
+from .build import model_config
 from .checkpoint import checkpoint_folder
 from .hardware import choose_attention, choose_device, choose_precision, describe, matmul_flops_per_s
-from .memory import Moment, Step, training_peak
+from .memory import Kernel, Moment, Step, training_peak
 from .plan_config import DEFAULT_VOCAB_SIZE, HERE, OTHER, PlanConfig
 
 GIB = 2**30
@@ -152,14 +154,10 @@ def _model(config: PlanConfig, data: PreparedData | None) -> tuple[FraiLTConfig,
     if known is None:
         known = config.vocab_size or DEFAULT_VOCAB_SIZE
         source = "as given" if config.vocab_size else "assumed; --data or --vocab_size says"
-    settings = asdict(config.model)
-    theta, more = settings.pop("rope_theta"), settings.pop("rope_parameters", None)
-    rope = {"rope_type": "default", **(more or {}), "rope_theta": theta}
-    model = FraiLTConfig(**settings, rope_parameters=rope, vocab_size=known, max_position_embeddings=config.context)
-    return model, source
+    return model_config(config, known), source
 
 
-def _device(config: PlanConfig, model: FraiLTConfig) -> tuple[Device, str]:
+def _device(config: PlanConfig, model: FraiLTConfig) -> tuple[Device, Kernel]:
     """Where the run shall be, and the attention kernel it will use there."""
     if config.on == HERE:
         here = choose_device(config.device)
@@ -178,7 +176,7 @@ def _device(config: PlanConfig, model: FraiLTConfig) -> tuple[Device, str]:
             title, memory = known.title, known.memory_bytes
     if config.memory_gb is not None:
         memory = int(config.memory_gb * 10**9)
-    kernel = choose_attention(here, model)
+    kernel = cast(Kernel, choose_attention(here, model))
     if here.type == "cuda" and precision == "float32" and model.num_key_value_heads != model.num_attention_heads:
         kernel = "eager"  # torch's fused GPU kernels for grouped heads take 16-bit numbers only; else it stores squares
     device = Device(

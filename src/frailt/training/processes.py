@@ -6,7 +6,8 @@ Trainer sees it: the same code then runs on CPUs, where accelerate gives plain D
 
 import os
 from collections.abc import Callable
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -43,7 +44,8 @@ class Processes:
         self.rank = 0
         self._agreement: dist.ProcessGroup | None = None
         if self.count > 1:
-            self.rank = PartialState(cpu=device.type == "cpu").process_index
+            # As long as transformers' Trainer would wait for a process: one may have much data to look through.
+            self.rank = PartialState(cpu=device.type == "cpu", timeout=timedelta(minutes=30)).process_index
             # A group of its own on the CPU, so that agreeing never waits for a GPU.
             self._agreement = dist.new_group(backend="gloo")
 
@@ -108,8 +110,8 @@ class Processes:
 def shard(model: FraiLTForCausalLM, processes: Processes) -> None:
     """Shard parameters, gradients and optimiser state over `processes`, block by block, with FSDP2.
 
-    A block that a loop applies again stays gathered until the backward pass is through, or it would be gathered M
-    times; the others are given up after each use.
+    A block that a loop applies again stays gathered until `settle`, before the optimiser's step, or it would be
+    gathered M times forward and M times backward; the others are given up after each use.
 
     Raises:
         ValueError: there is one process, or transformers' Trainer cannot take a sharded model.
@@ -123,16 +125,25 @@ def shard(model: FraiLTForCausalLM, processes: Processes) -> None:
     for group in model.model.groups:
         for block in group.blocks:
             fully_shard(block, mesh=mesh, reshard_after_forward=group.iterations == 1)
+            if group.iterations > 1:
+                cast(FSDPModule, block).set_reshard_after_backward(False)
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     whole = [name for name, parameter in model.named_parameters() if not isinstance(parameter, DTensor)]
     if whole:
         raise RuntimeError(f"parallel fsdp left {len(whole)} parameters whole, such as {whole[0]}")
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The unsharded tensor on the CPU; every process must ask."""
+def settle(model: torch.nn.Module) -> None:
+    """Give up what is gathered: from here on the model's parameters are the sharded ones that the optimiser knows."""
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def whole(tensor: Tensor, keep: bool = True) -> Tensor | None:
+    """The unsharded tensor on the CPU, None without `keep`; every process must ask, but not every one need keep it."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return full.detach().cpu()
+    return full.detach().cpu() if keep else None
 
 
 def like(full: Tensor, parameter: Tensor) -> Tensor:

@@ -95,13 +95,14 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 # The optimiser, by parameter name
 
 
-def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state, unsharded on the CPU, as `name|key`; every process must ask."""
-    return {
-        f"{name}|{key}": whole(value)
+def optimizer_tensors(model: nn.Module, optimizer: Optimizer, processes: Processes) -> dict[str, Tensor]:
+    """The optimiser's state, unsharded on the CPU of the first process, as `name|key`; every process must ask."""
+    found = {
+        f"{name}|{key}": whole(value, keep=processes.first)
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+    return {label: tensor for label, tensor in found.items() if tensor is not None}
 
 
 def restore_optimizer(model: nn.Module, optimizer: Optimizer, folder: Path) -> None:
@@ -111,6 +112,8 @@ def restore_optimizer(model: nn.Module, optimizer: Optimizer, folder: Path) -> N
         name, _, key = label.rpartition("|")
         saved.setdefault(name, {})[key] = tensor
     names = {parameter: name for name, parameter in model.named_parameters()}
+    if saved and (missing := set(names.values()) - set(saved)):
+        raise ValueError(f"{folder} lacks the optimiser's state of {len(missing)} parameters, such as {min(missing)}")
     packed = optimizer.state_dict()
     ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     packed["state"] = {

@@ -17,7 +17,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -41,26 +41,40 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        self._lock: TextIO | None = None
         self.record: dict[str, Any] = {}
         """What `run.json` says; empty for a new run."""
         if self.path.exists():
             self._look(path)
 
     def _look(self, path: str | Path) -> None:
-        record = self.path / "run.json"
-        if record.is_file():
-            try:
-                self.record = json.loads(record.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ValueError(f"out holds a run whose run.json is damaged, got {path}: choose another") from error
+        if (self.path / "run.json").is_file():
+            self.record = self._recorded()
         elif not self.path.is_dir() or {entry.name for entry in self.path.iterdir()} - _OURS_BEFORE_A_RECORD:
             raise FileExistsError(
                 f"out must be a new or empty folder, or that of a run, got {path}: choose another, or remove it"
             )
 
+    def _recorded(self) -> dict[str, Any]:
+        record = self.path / "run.json"
+        try:
+            return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        except ValueError as error:
+            raise ValueError(f"out holds a run whose run.json is damaged, got {self.path}: choose another") from error
+
     def config(self) -> dict[str, Any]:
-        """The configuration that the run began with."""
-        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        """The configuration that the run began with.
+
+        Raises:
+            ValueError: `config.yaml` is damaged.
+        """
+        try:
+            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(f"out holds a run whose config.yaml is damaged, got {self.path}: choose another")
+        return found
 
     def check_unchanged(self, config: dict[str, Any], may_change: Iterable[str]) -> None:
         """Raise a ValueError where a field differs from the one that the run began with, but for `may_change`."""
@@ -76,7 +90,7 @@ class RunFolder:
         """Make the folder and lock it for as long as this process lives.
 
         Raises:
-            BlockingIOError: another process trains in it.
+            BlockingIOError: another process trains in it, or did until now.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / ".lock").open("w")
@@ -86,10 +100,13 @@ class RunFolder:
             raise BlockingIOError(
                 f"out is in use by another process, got {self.path}: wait for it, or stop it"
             ) from error
+        if self._recorded() != self.record:
+            raise BlockingIOError(f"out was in use by another process until now, got {self.path}: try again")
 
     def end(self) -> None:
-        """Let go of the lock."""
-        self._lock.close()
+        """Let go of the lock, if this process has it."""
+        if self._lock is not None:
+            self._lock.close()
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the resolved configuration."""
@@ -136,7 +153,8 @@ class RunFolder:
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        nested = isinstance(value, dict) and not prefix  # one level: settings of the model, whose own are values
+        flat |= _flat(value, f"{name}.") if nested else {f"{prefix}{name}": value}
     return flat
 
 

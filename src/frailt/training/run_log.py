@@ -96,7 +96,7 @@ class RunLog(TrainerCallback):
         assert self.bar is not None
         step = state.global_step
         if self.first_step_s is None:
-            self.first_step_s = self.training_s - self._before_s
+            self.first_step_s = time.perf_counter() - self._began
         if self.trainer.processes.device.type == "cpu":  # nothing to wait for
             self.trainer.check_finite()
         self.bar.update(step - self.bar.n)

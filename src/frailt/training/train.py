@@ -2,19 +2,21 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, set_seed
 
-from frailt.data.packing import PreparedData, TokenStream
+from frailt.data.packing import PackedRows, PreparedData, TokenStream
 from frailt.data.streaming import StreamedRows
 from frailt.model import FraiLTForCausalLM
 
-from .build import build_model, load_weights, model_record
-from .checkpoint import quiet_transformers
+from .build import build_model, model_record
+from .checkpoint import load_checkpoint, quiet_transformers
 from .choices import Choices, check_devices, check_same_device, check_trackers, choose
 from .config import MAY_CHANGE, TrainConfig
 from .fit import Fit, TrainResult
@@ -28,7 +30,7 @@ from .stopping import ProcessLost, Stopped
 from .validation import Loss
 from .whole_files import tidy
 
-_LOST_PROCESS = re.compile(r"closed by peer|connection reset|broken pipe|timed? ?out|nccl|gloo", re.IGNORECASE)
+_LOST_PROCESS = re.compile(r"closed by peer|connection reset|broken pipe|timed? ?out|aborted", re.IGNORECASE)
 
 
 def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> TrainResult:
@@ -52,74 +54,77 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
     processes = Processes(device)
     config.rows_per_pass(processes.count)
     run = RunFolder(config.out)
-    run.record = processes.told_by_first(run.record)
-    settings = _settings(config)
-    if run.record:
-        processes.first_does(lambda: run.check_unchanged(settings, MAY_CHANGE))
-        if run.record["status"] == "finished":
-            _tell(processes, f"{run.path} is finished; nothing to do")
-            if config.save_total_limit is not None and processes.first:
-                remove_all(run.path)  # where the kill came after the end
-            return _recorded_result(run)
-        check_same_device(run.record, config.device, device)
-    data = _data(config, run.record, processes)
-    tokenizer = data.tokenizer()
-    set_seed(config.seed)
-    model = build_model(config, data, tokenizer)
-    train_rows = data.split("train").rows(config.context)
-    steps = config.steps_for(None if isinstance(train_rows, StreamedRows) else len(train_rows))
-    order = (
-        Order(steps * config.batch_rows)
-        if isinstance(train_rows, StreamedRows)
-        else ShuffledRows(len(train_rows), steps * config.batch_rows, config.seed)
-    )
-    chosen = choose(config, run.record, model, steps, processes)
-    model.set_attn_implementation(chosen.attention)
-    if processes.first:
-        run.begin()
-    try:
-        checkpoint = _checkpoint_to_go_on_from(run, processes)
-        if checkpoint is not None:
-            load_weights(model, checkpoint)
+    with _lost_processes(processes, run), ExitStack() as stack:
+        stack.callback(run.end)
+        run.record = processes.told_by_first(run.record)
+        checkpoint = None
+        if going_on := bool(run.record):
+            processes.first_does(lambda: run.check_unchanged(_settings(config), MAY_CHANGE))
+            if run.record["status"] == "finished":
+                return _finished_before(run, processes)
+            check_same_device(run.record, config.device, device)
+            processes.first_does(run.begin)
+            checkpoint = _checkpoint_to_go_on_from(run, processes)
+        data = _data(config, run.record, processes)
+        tokenizer = data.tokenizer()
+        set_seed(config.seed)
+        model = load_checkpoint(checkpoint)[0] if checkpoint else build_model(config, data, tokenizer)
+        train_rows, validation_rows = (
+            data.split("train").rows(config.context),
+            data.split("validation").rows(config.context),
+        )
+        steps = config.steps_for(None if isinstance(train_rows, StreamedRows) else len(train_rows))
+        chosen = choose(config, run.record, model, steps, processes)
+        _tell(processes, f"{describe(device)}, {chosen}")
+        model.set_attn_implementation(chosen.attention)
+        if not going_on:
+            processes.first_does(run.begin)
+        processes.first_does(lambda: _record_start(run, config, chosen, model, data, device, steps, checkpoint))
         if chosen.parallel == "fsdp":
             shard(model, processes)
-        if processes.first:
-            _tell_of_long_documents(data, config.context)
-            run.write_config(settings)
-            _record_start(run, config, chosen, model, data, describe(device), device.type, steps, checkpoint)
         keeper = Keeper(
             run,
             model,
             tokenizer,
-            settings,
+            _settings(config),
             tokens_per_step=config.tokens_per_step,
             save_total_limit=config.save_total_limit,
             processes=processes,
         )
-        validation_rows = data.split("validation").rows(config.context)
-        fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, steps)
+        order = _order(config, train_rows, steps)
         try:
+            fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, steps)
             result = fit.run(model, callbacks, checkpoint)
         except BaseException as error:
             if processes.first:
                 run.give_up("stopped", error)
             if isinstance(error, Stopped):
                 processes.part()
-            if processes.count > 1 and isinstance(error, RuntimeError) and _LOST_PROCESS.search(str(error)):
-                raise ProcessLost(
-                    f"another process of the run died or hung after step {fit.trainer.state.global_step}: run the same "
-                    f"command again, and it goes on from the last checkpoint in {run.path} "
-                    f"({' '.join(str(error).split())[:120]})"
-                ) from error
             raise
-        if processes.first:
-            _record_end(run, result, data)
+        processes.first_does(lambda: _record_end(run, result, data))
         keeper.drop_checkpoints()
         processes.part()
         return result
-    finally:
-        if processes.first:
-            run.end()
+
+
+@contextmanager
+def _lost_processes(processes: Processes, run: RunFolder) -> Iterator[None]:
+    """Turn what a collective says when a process is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes.count == 1 or not _LOST_PROCESS.search(str(error)):
+            raise
+        raise ProcessLost(
+            f"another process of the run died or hung: run the same command again, and it goes on from the last "
+            f"checkpoint in {run.path} ({' '.join(str(error).split())[:120]})"
+        ) from error
+
+
+def _order(config: TrainConfig, rows: PackedRows | StreamedRows, steps: int) -> Order:
+    """The rows of all steps: of a prepared corpus shuffled, of a streamed one as they come."""
+    wanted = steps * config.batch_rows
+    return Order(wanted) if isinstance(rows, StreamedRows) else ShuffledRows(len(rows), wanted, config.seed)
 
 
 def _data(config: TrainConfig, record: dict[str, Any], processes: Processes) -> PreparedData:
@@ -157,11 +162,12 @@ def _record_start(
     chosen: Choices,
     model: FraiLTForCausalLM,
     data: PreparedData,
-    device: str,
-    device_type: str,
+    device: torch.device,
     steps: int,
     checkpoint: Path | None,
 ) -> None:
+    _tell_of_long_documents(data, config.context)
+    run.write_config(_settings(config))
     if run.record:
         went_on = {"time": now(), "from_step": 0 if checkpoint is None else read_state(checkpoint)["step"]}
         run.update(status="running", **asdict(chosen), went_on=[*run.record.get("went_on", []), went_on])
@@ -170,8 +176,8 @@ def _record_start(
         status="running",
         started=now(),
         versions=versions(),
-        device=device,
-        device_type=device_type,
+        device=describe(device),
+        device_type=device.type,
         **asdict(chosen),
         data={"source": _without_folder(data.manifest.source), "data_hash": data.data_hash},
         model=model_record(model, config.context),
@@ -197,7 +203,11 @@ def _record_end(run: RunFolder, result: TrainResult, data: PreparedData) -> None
     )
 
 
-def _recorded_result(run: RunFolder) -> TrainResult:
+def _finished_before(run: RunFolder, processes: Processes) -> TrainResult:
+    """What was recorded; and the checkpoints go, where a kill came between the end of the run and that."""
+    _tell(processes, f"{run.path} is finished; nothing to do")
+    if processes.first and run.config().get("save_total_limit") is not None:
+        remove_all(run.path)
     record = run.record
     return TrainResult(
         folder=run.path,

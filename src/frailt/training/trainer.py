@@ -17,7 +17,7 @@ from transformers import Trainer
 from frailt.data.packing import PackedRows
 from frailt.model.encodings import IterationEncoding
 
-from .processes import Processes, is_sharded
+from .processes import Processes, is_sharded, settle
 from .resume import read_state, restore_optimizer, restore_random
 from .validation import share_of_rows, validation_loss
 
@@ -120,11 +120,13 @@ class FraiLTTrainer(Trainer):
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        settle(self.bare_model)
         norm = super()._clip_grad_norm(model)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Tensor | None = None) -> Tensor:
         """The norm, and the place to look at it: between the backward pass and the optimiser's step."""
+        settle(self.bare_model)
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         skipped = self.skip_nonfinite and not math.isfinite(norm)
@@ -172,8 +174,8 @@ class FraiLTTrainer(Trainer):
         if not unchecked:
             return
         steps = [step for step, _, _ in unchecked]
-        losses = torch.stack([loss.detach().double() for _, loss, _ in unchecked]).cpu()
-        norms = torch.stack([norm.detach().double() for _, _, norm in unchecked]).cpu()
+        losses = torch.stack([loss.detach() for _, loss, _ in unchecked]).cpu()
+        norms = torch.stack([norm.detach() for _, _, norm in unchecked]).cpu()
         # What one process alone sees must not end it alone: the gradient's norm is the same in all.
         bad = ~torch.isfinite(norms) if self.processes.count > 1 else ~(torch.isfinite(losses) & torch.isfinite(norms))
         if not bad.any():

@@ -70,7 +70,7 @@ def validation_loss(
             losses = nn.functional.cross_entropy(
                 logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
             )
-            nats += losses.double().sum().item()
+            nats += losses.cpu().double().sum().item()
             targets += int((wanted != IGNORED).sum())
             progress(min(batch_rows * count, len(indices) - begin))
     if processes is not None:

@@ -15,7 +15,9 @@ def write_whole(path: Path, text: str) -> None:
     """Write under another name, then rename: a file that is there is whole."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
+    _sync(partial)
     partial.replace(path)
+    _sync(path.parent)
 
 
 def write_folder_whole(folder: Path, fill: Callable[[Path], None]) -> None:
