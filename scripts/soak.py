@@ -44,7 +44,7 @@ def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120) -> S
     for number in range(kills):
         process = _start(data, run, steps)
         writing = number % 2 == 1
-        _wait(process, run, drawn.uniform(0, 1.5), writing)
+        _wait(process, run, drawn.uniform(0, 4), writing)
         if process.poll() is not None:  # finished before its time to die came: begin again
             _check_equal(run, reference, found)
             run.rename(folder / f"finished-{number}")
@@ -85,8 +85,12 @@ def _finish(data: Path, run: Path, steps: int) -> None:
 def _wait(process: subprocess.Popen, run: Path, seconds: float, writing: bool) -> None:
     """Until the run has begun to train and then `seconds`, and where asked until a checkpoint is being written."""
     metrics = run / "metrics.jsonl"
-    before = metrics.stat().st_mtime_ns if metrics.exists() else 0
-    while process.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns > before):
+    smallest = metrics.stat().st_size if metrics.exists() else 0
+    while process.poll() is None:  # going on cuts off what came after the checkpoint; then rows are added
+        size = metrics.stat().st_size if metrics.exists() else 0
+        if size > smallest:
+            break
+        smallest = size
         time.sleep(0.002)
     time.sleep(seconds)
     while writing and process.poll() is None and not any((run / "checkpoints").glob(".*.partial/*")):

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def counted(monkeypatch):
     """Graphs that are compiled, by a backend that takes no time."""
     torch._dynamo.reset()
-    counter = CompileCounterWithBackend("aot_eager")
+    counter = CompileCounterWithBackend("eager")
     compile_ = torch.compile
     monkeypatch.setattr(compiling.torch, "compile", lambda function: compile_(function, backend=counter))
     yield counter
@@ -31,14 +31,15 @@ def losses_of(config) -> list[float]:
     return [row["loss_nats_per_token"] for row in rows if "loss_nats_per_token" in row]
 
 
-@pytest.mark.parametrize("layout", ["1", "7", "1^7", "(2)^3", "3^2"])
+@pytest.mark.parametrize("layout", ["1", "7", "1^7", "(2)^3"])
 def test_block_mode_compiles_as_many_graphs_for_any_depth(layout, counted, prepared, tiny, tmp_path):
-    losses_of(tiny(prepared, tmp_path / "run", layout=layout, compile="block", evaluations=1))
-    assert counted.frame_count == 4  # block and head, with gradients and, in validation, without
+    losses_of(tiny(prepared, tmp_path / "run", layout=layout, compile="block", steps=4, evaluations=2))
+    # Block and head, with gradients and, in validation, without; no more when training goes on after a checkpoint.
+    assert counted.frame_count == 4
 
 
 def test_a_layout_with_and_without_loops_needs_one_graph_more_of_the_block(counted, prepared, tiny, tmp_path):
-    losses_of(tiny(prepared, tmp_path / "run", layout="1,(2)^3,1", compile="block"))
+    losses_of(tiny(prepared, tmp_path / "run", layout="1,(2)^3,1", compile="block", steps=2))
     assert counted.frame_count == 6  # with and without an encoding to add
 
 
@@ -46,6 +47,8 @@ def test_a_layout_with_and_without_loops_needs_one_graph_more_of_the_block(count
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_compiled_training_gives_the_same_losses(mode, precision, counted, prepared, tiny, tmp_path):
     settings = {"layout": "1,(2)^2", "precision": precision, "learning_rate": 0.01}
+    if precision == "bfloat16":  # which most CPUs only emulate, slowly
+        settings |= {"steps": 2, "batch_rows": 1, "context": 11, "evaluation_share": 0.001}
     expected = losses_of(tiny(prepared, tmp_path / "off", compile="off", **settings))
     found = losses_of(tiny(prepared, tmp_path / mode, compile=mode, **settings))
     assert counted.frame_count > 0

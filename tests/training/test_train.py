@@ -114,7 +114,7 @@ def test_training_lowers_the_loss(run):
 @pytest.fixture(scope="module")
 def bfloat16_run(prepared, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "bfloat16"
-    train(tiny(prepared, out, precision="bfloat16", steps=8, learning_rate=0.01))
+    train(tiny(prepared, out, precision="bfloat16", steps=3, batch_rows=2, learning_rate=0.01))
     return out
 
 
@@ -140,7 +140,7 @@ def test_log_python_command_line_and_a_loop_by_hand_give_one_validation_loss(whi
 def test_bfloat16_trains_in_bfloat16_and_keeps_weights_in_float32(bfloat16_run, prepared, tiny, tmp_path):
     assert record_of(bfloat16_run)["precision"] == "bfloat16"
     assert {p.dtype for p in load_checkpoint(bfloat16_run)[0].parameters()} == {torch.float32}
-    train(tiny(prepared, tmp_path / "run", steps=8, learning_rate=0.01))
+    train(tiny(prepared, tmp_path / "run", steps=3, batch_rows=2, learning_rate=0.01))
     ours, exact = (metrics_of(folder, "loss_nats_per_token") for folder in (bfloat16_run, tmp_path / "run"))
     assert ours != exact
     assert ours == pytest.approx(exact, abs=0.03)  # 8 bits of mantissa

@@ -99,23 +99,21 @@ def choose_attention(device: torch.device, config: FraiLTConfig) -> str:
 def matmul_flops_per_s(device: torch.device, precision: str) -> float:
     """The ceiling that utilisation is measured against: the rate of a large square matrix product here and now.
 
-    Size 1,024 on a CPU, 8,192 on a GPU; a product of n x n matrices counts 2 n^3 operations. In `precision`, or in
-    float32 where that is faster, as on CPUs that only emulate bfloat16.
+    Size 1,024 on a CPU, 8,192 on a GPU; a product of n x n matrices counts 2 n^3 operations. In `precision`, but in
+    float32 on CPUs that only emulate bfloat16, where it would take minutes.
     """
     size = 1024 if device.type == "cpu" else 8192
 
-    def rate(dtype: torch.dtype) -> float:
-        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    emulated = device.type == "cpu" and not cpu_has_bfloat16_units()
+    dtype = torch.bfloat16 if precision == "bfloat16" and not emulated else torch.float32
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
-        def product() -> None:
-            left @ right
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+    def product() -> None:
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
-        return 2 * size**3 / min(_seconds(product, 10))  # a ceiling: the least disturbed one
-
-    in_float32 = rate(torch.float32) if precision == "float32" or device.type == "cpu" else 0.0
-    return max(in_float32, rate(torch.bfloat16) if precision == "bfloat16" else 0.0)
+    return 2 * size**3 / min(_seconds(product, 10))  # a ceiling: the least disturbed one
 
 
 def _seconds(run: Callable[[], None], repeats: int) -> list[float]:
