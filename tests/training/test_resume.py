@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from frailt.cli import main
 from frailt.data.builtin import stories
 from frailt.data.prepare import PrepareConfig, prepare
+from frailt.data.whole_files import damage, tidy
 from frailt.training import checkpoint as checkpoint_module
 from frailt.training import keeper
 from frailt.training.checkpoint import load_checkpoint
@@ -31,7 +32,6 @@ from frailt.training.run_log import RunLog
 from frailt.training.stopping import RUN_AGAIN, Stopped
 from frailt.training.train import train
 from frailt.training.trainer import FraiLTTrainer
-from frailt.training.whole_files import damage, tidy
 
 TIMES = {
     "training_s", "evaluating_s", "tokens_per_s", "model_flops_utilisation", "waiting_share", "peak_memory_bytes"

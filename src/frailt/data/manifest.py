@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from frailt.data.whole_files import write_whole
+
 FORMAT = "frailt-prepared-corpus"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -97,9 +99,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write `manifest.json` under another name, then rename it."""
-        partial = folder / (MANIFEST + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(folder / MANIFEST)
+        write_whole(folder / MANIFEST, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -10,7 +10,6 @@ context + 1 tokens that overlap by one, so that every token but the first is a t
 Shapes: B rows, T = context tokens.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from frailt.data.manifest import DIGESTS, SPLITS, TOKENIZER_FOLDER, Manifest, SplitManifest, SplitName
 from frailt.data.streaming import StreamedSplit
+from frailt.data.whole_files import sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -73,16 +73,15 @@ class PreparedData:
         expected = {f"{name}.bin": self.manifest.splits[name].sha256 for name in self.manifest.written_splits}
         if self.manifest.stream is not None and self.manifest.stream.digests_sha256 is not None:
             expected[DIGESTS] = self.manifest.stream.digests_sha256
-        for name, sha256 in expected.items():
+        for name, wanted in expected.items():
             path = self.folder / name
             try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = sha256(path)
             except FileNotFoundError as error:
                 raise FileNotFoundError(f"{path}: missing; put it back, or prepare the corpus again") from error
-            if found != sha256:
+            if found != wanted:
                 raise ValueError(
-                    f"{path}: changed since it was prepared, SHA-256 {sha256[:12]}… expected, got {found[:12]}…; "
+                    f"{path}: changed since it was prepared, SHA-256 {wanted[:12]}… expected, got {found[:12]}…; "
                     "put the old file back, or prepare the corpus again"
                 )
         train = self.split("train")

@@ -18,10 +18,10 @@ from transformers.utils import logging as transformers_logging
 
 from frailt.data.packing import PreparedData
 from frailt.data.tokenizer import load_tokenizer, save_tokenizer, story_token_ids, tokenizer_hash
+from frailt.data.whole_files import write_folder_whole
 from frailt.model import FraiLTForCausalLM
 
 from .hardware import choose_attention
-from .whole_files import write_folder_whole
 
 
 def save_checkpoint(

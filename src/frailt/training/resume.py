@@ -23,8 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from frailt.data.whole_files import damage
+
 from .processes import Processes, like, whole
-from .whole_files import damage
 
 FOLDER = "checkpoints"
 STATE = "state.json"

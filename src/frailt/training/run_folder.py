@@ -22,8 +22,7 @@ from typing import Any, TextIO
 import yaml
 
 import frailt
-
-from .whole_files import write_whole
+from frailt.data.whole_files import write_whole
 
 _OURS_BEFORE_A_RECORD = {"config.yaml", ".config.yaml.partial", ".run.json.partial", ".lock"}
 

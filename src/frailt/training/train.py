@@ -13,6 +13,7 @@ from transformers import TrainerCallback, set_seed
 
 from frailt.data.packing import PackedRows, PreparedData, TokenStream
 from frailt.data.streaming import StreamedRows
+from frailt.data.whole_files import tidy
 from frailt.model import FraiLTForCausalLM
 
 from .build import build_model, model_record
@@ -28,7 +29,6 @@ from .rows import Order, ShuffledRows
 from .run_folder import RunFolder, now, versions
 from .stopping import ProcessLost, Stopped
 from .validation import Loss
-from .whole_files import tidy
 
 _LOST_PROCESS = re.compile(r"closed by peer|connection reset|broken pipe|timed? ?out|aborted", re.IGNORECASE)
 
