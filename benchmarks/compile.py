@@ -10,33 +10,25 @@ and the page is only printed.
 
 import argparse
 import tempfile
-from pathlib import Path
 from typing import Any
 
-import report
+import recording
 from interleave import Contender, Process, at_most
-from train import prepare_stories
 
 LAYOUTS = ["1", "8", "1^8", "2^4"]
 MODES = ["off", "block", "whole"]
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = recording.parser(__doc__)
+    recording.add_records(parser)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--rows", type=int, default=8, help="rows per step")
     parser.add_argument("--steps", type=int, default=4, help="steps on the clock, after three that are not")
     parser.add_argument("--layouts", nargs="+", default=LAYOUTS)
     parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", help="prepared folder; by default built-in stories are prepared in a temporary one")
-    parser.add_argument("--machine", default="", help="its name, in place of the CPU's")
-    parser.add_argument("--records", type=Path, default=report.RECORDS, help="folder of the records")
-    parser.add_argument("--again", action="store_true", help="measure what is recorded already")
-    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     return parser
 
 
@@ -63,38 +55,29 @@ def new_measurements(**settings: Any) -> dict[str, Any]:
 
 def main() -> None:
     options = parser().parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.width, options.rows, options.context, options.repeats = 32, 2, 47, 1
-            options.layouts, options.modes, options.records = ["1", "2^4"], ["off", "block"], Path(folder, "records")
-        new = report.new_record(options.machine, "cpu", options.threads)
-        path = report.record_path(options.records, "compile", new)
-        record = report.load(path) or new
+    if options.smoke:
+        options.width, options.rows, options.repeats = 32, 2, 1
+        options.layouts, options.modes = ["1", "2^4"], ["off", "block"]
+    with recording.recording("compile", options) as found:
         settings = {
             "hidden_size": options.width, "rows": options.rows, "context": options.context,
             "precision": options.precision, "layouts": options.layouts, "modes": options.modes,
         }  # fmt: skip
-        if options.again or record["compile"].get("settings") != settings:
-            record["compile"] = new_measurements(**settings)
-        data = options.data or prepare_stories(Path(folder, "data"), *((150, 330) if options.smoke else (4000, 512)))
+        if options.again or found.record["compile"].get("settings") != settings:
+            found.record["compile"] = new_measurements(**settings)
         for repeat in range(options.repeats):
             for layout in options.layouts:
                 for mode in options.modes:
-                    done = record["compile"]["runs"].setdefault(f"{layout} {mode}", [])
+                    done = found.record["compile"]["runs"].setdefault(f"{layout} {mode}", [])
                     if len(done) > repeat:
                         continue
                     contender = Contender(
-                        layout=layout, compile=mode, precision=options.precision, kind="frailt", data=data,
+                        layout=layout, compile=mode, precision=options.precision, kind="frailt", data=found.data,
                         hidden_size=options.width, rows=options.rows, context=options.context, device="cpu",
                         threads=options.threads,
                     )  # fmt: skip
                     done.append(measure(contender, options.steps))
-                    report.save(path, record)
-        if options.smoke:
-            print(report.render([record]))
-        else:
-            report.write_page(records=options.records)
-            print(f"{path} and {report.PAGE}")
+                    found.save()
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ from frailt.data.packing import IGNORED, PackedRows, PreparedData
 from frailt.model import FraiLTConfig, FraiLTForCausalLM
 from frailt.model.convert import to_llama
 from frailt.model.cost import cost
+from frailt.planning.memory import Step, training_peak
 from frailt.training.config import ModelConfig, TrainConfig
 from frailt.training.hardware import choose_attention, peak_memory_bytes
-from frailt.training.memory import Step, training_peak
 from frailt.training.train import train
 
 WITHOUT_END = 1_000_000

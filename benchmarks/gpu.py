@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import report
+import recording
 from compile import LAYOUTS, MODES, measure, new_measurements
 from interleave import Contender, compare
-from train import by_width, cell_contenders, prepare_stories, probe
+from train import by_width, cell_contenders, probe
+
+import report
 
 RUN_AGAIN = 75
 ROWS = {64: 128, 128: 128, 256: 128, 512: 128, 1024: 64}
@@ -31,8 +33,8 @@ PART_S = {"cell": 240.0, "compile": 75.0}
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="prepared folder; by default built-in stories are prepared in a temporary one")
+    parser = recording.parser(__doc__)
+    parser.set_defaults(threads=4)
     parser.add_argument("--out", type=Path, required=True, help="folder for the record and the table")
     parser.add_argument("--minutes", type=float, default=8, help="no part is begun that may not be done by then")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
@@ -44,11 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--loop_mode", default="default", help="torch.compile's mode for the hand-written loop")
     parser.add_argument("--compile_width", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3, help="of each compile time")
-    parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=4)
-    parser.add_argument("--machine", default="", help="its name, in place of the GPU's")
-    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     return parser
 
 
@@ -136,13 +134,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.smoke:
             options.widths, options.rows, options.steps, options.compile_width = [32], [2], [2], 32
-            options.layouts, options.modes, options.context = ["8", "2^4"], ["off", "block"], 47
+            options.layouts, options.modes = ["8", "2^4"], ["off", "block"]
+            options.context = recording.SMOKE_CONTEXT
             options.rounds, options.repeats, options.threads = 2, 1, 1
         new = report.new_record(options.machine, options.device, options.threads)
         path = report.record_path(options.out, "gpu", new)
         record = report.load(path) or (None if options.smoke else report.load(report.RECORDS / path.name)) or new
-        data = options.data or prepare_stories(Path(folder, "data"), *((150, 330) if options.smoke else (4000, 512)))
-        parts = Parts(options, record, data)
+        parts = Parts(options, record, recording.corpus(options, Path(folder)))
         parts.look_at_device()
         while parts.left_s > 0 and (part := next(parts.missing(), None)) is not None:
             kind, name, run = part

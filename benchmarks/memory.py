@@ -27,7 +27,7 @@ import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from frailt import FraiLTConfig, FraiLTForCausalLM
-from frailt.training.memory import Step, training_peak
+from frailt.planning.memory import Step, training_peak
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results" / "memory"
@@ -208,7 +208,7 @@ def _presets() -> Iterator[dict[str, Any]]:
     from torch._subclasses import FakeTensorMode
 
     from frailt.cli import _parse, presets
-    from frailt.training.plan import plan
+    from frailt.planning.plan import plan
 
     for name in presets():
         vocabulary = ["--vocab_size", "512"] if name.startswith("paper") else []

@@ -8,12 +8,10 @@ docs/benchmarks.md is written from all records. With --smoke everything is tiny,
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import report
+import recording
 from interleave import Contender, Process, at_most, compare, peers
 
 ROWS = {64: 16, 256: 8, 512: 4}
@@ -22,21 +20,15 @@ STEPS = {64: 8, 256: 3, 512: 2}
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = recording.parser(__doc__)
+    recording.add_records(parser)
     parser.add_argument("--widths", type=int, nargs="+", default=list(ROWS))
     parser.add_argument("--rows", type=int, nargs="+", help="rows per step, one number or one per width")
     parser.add_argument("--steps", type=int, nargs="+", help="steps per round, one number or one per width")
     parser.add_argument("--layouts", nargs="+", default=["8", "2^4", "1^8"])
     parser.add_argument("--modes", nargs="+", default=["off", "block", "whole"], help="of frailt's compile")
     parser.add_argument("--precisions", nargs="+", default=["float32", "auto"])
-    parser.add_argument("--context", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", help="prepared folder; by default built-in stories are prepared in a temporary one")
-    parser.add_argument("--machine", default="", help="its name, in place of the CPU's")
-    parser.add_argument("--records", type=Path, default=report.RECORDS, help="folder of the records")
-    parser.add_argument("--again", action="store_true", help="measure what is recorded already")
-    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     return parser
 
 
@@ -58,14 +50,6 @@ def probe(precision: str, **settings: Any) -> dict[str, Any]:
     process = Process(Contender(kind="frailt", precision=precision, **settings))
     with at_most(None, [process]):
         return process.answer()
-
-
-def prepare_stories(folder: Path, stories: int, vocab_size: int) -> str:
-    """The built-in stories as a prepared folder."""
-    from frailt.data.prepare import PrepareConfig, prepare  # here so that --help needs none of it
-
-    prepare(PrepareConfig(source="builtin", stories=stories, vocab_size=vocab_size, out=str(folder)))
-    return str(folder)
 
 
 def measure_cell(
@@ -94,31 +78,21 @@ def by_width(given: list[int] | None, widths: list[int], default: dict[int, int]
 
 def main() -> None:
     options = parser().parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        if options.smoke:
-            options.widths, options.rows, options.steps, options.context, options.rounds = [32], [2], [2], 47, 2
-            options.records = Path(folder, "records")
-        new = report.new_record(options.machine, "cpu", options.threads)
-        path = report.record_path(options.records, "train", new)
-        record = report.load(path) or new
-        rows = by_width(options.rows, options.widths, ROWS)
-        steps = by_width(options.steps, options.widths, STEPS)
-        data = options.data
+    if options.smoke:
+        options.widths, options.rows, options.steps, options.rounds = [32], [2], [2], 2
+    rows = by_width(options.rows, options.widths, ROWS)
+    steps = by_width(options.steps, options.widths, STEPS)
+    with recording.recording("train", options) as found:
         for width in options.widths:
             for precision in options.precisions:
                 name = f"width {width}, {precision}"
-                if name in record["cells"] and not options.again:
+                if name in found.record["cells"] and not options.again:
                     print(f"{name}: recorded already")
                     continue
-                data = data or prepare_stories(Path(folder, "data"), *((150, 330) if options.smoke else (4000, 512)))
                 print(name, flush=True)
-                record["cells"][name] = measure_cell(options, data, width, rows[width], steps[width], precision)
-                report.save(path, record)
-        if options.smoke:
-            print(report.render([record]))
-        else:
-            report.write_page(records=options.records)
-            print(f"{path} and {report.PAGE}")
+                cell = measure_cell(options, found.data, width, rows[width], steps[width], precision)
+                found.record["cells"][name] = cell
+                found.save()
 
 
 if __name__ == "__main__":

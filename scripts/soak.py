@@ -36,15 +36,18 @@ class Soak:
     complaints: list[str] = field(default_factory=list)  # what was not as it should be
 
 
-def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120) -> Soak:
-    """Train in `folder` on the prepared corpus `data`, with `kills` kills, and compare with a run without any."""
+def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120, longest_s: float = 4) -> Soak:
+    """Train in `folder` on the prepared corpus `data`, with `kills` kills, and compare with a run without any.
+
+    A kill comes within `longest_s` seconds of training, or with the checkpoint that is written next.
+    """
     found, drawn = Soak(seed, kills), random.Random(seed)
     reference, run = folder / "reference", folder / "run"
     _finish(data, reference, steps)
     for number in range(kills):
         process = _start(data, run, steps)
         writing = number % 2 == 1
-        _wait(process, run, drawn.uniform(0, 4), writing)
+        _wait(process, run, drawn.uniform(0, longest_s), writing)
         if process.poll() is not None:  # finished before its time to die came: begin again
             _check_equal(run, reference, found)
             run.rename(folder / f"finished-{number}")

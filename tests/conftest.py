@@ -1,6 +1,8 @@
 """Fixtures shared by all tests. Sizes are distinct primes wherever the model allows, so that mixed-up axes fail."""
 
+import gc
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from frailt.data.prepare import PrepareConfig, prepare
 from frailt.training.config import ModelConfig, TrainConfig
+from frailt.training.hardware import matmul_flops_per_s
 from frailt.training.train import train
 
 REFERENCE_DATA = Path(os.environ.get("FRAILT_REFERENCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -21,6 +24,16 @@ def reference_data() -> Path:
     if not REFERENCE_DATA.is_dir():
         pytest.skip(f"no reference data at {REFERENCE_DATA}; set FRAILT_REFERENCE_DATA")
     return REFERENCE_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_starts():
+    """Once for all runs what half of a tiny one's time goes into: measuring the machine, and looking through libraries
+    for garbage, which the Trainer has done whenever it starts."""
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frailt.training.choices.matmul_flops_per_s", cache(matmul_flops_per_s))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ LAYERS = {
     "model": 0,
     "data": 1,
     "training": 2,
+    "planning": 3,
     "inference": 3,
     "evaluation": 3,
     "experiments": 4,

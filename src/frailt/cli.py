@@ -46,8 +46,8 @@ COMMANDS = {
         takes_presets=True,
     ),
     "plan": Command(
-        "frailt.training.plan_config:PlanConfig",
-        "frailt.training.plan:plan",
+        "frailt.planning.config:PlanConfig",
+        "frailt.planning.plan:plan",
         "memory, tokens and time that training will need",
         short=("--from", "--from_checkpoint"),
         takes_presets=True,

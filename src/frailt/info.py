@@ -4,11 +4,12 @@ from dataclasses import asdict, dataclass
 
 import frailt
 from frailt.model.cost import cost
+from frailt.training.config import ModelConfig, TrainConfig
 
 
 @dataclass(kw_only=True)
 class InfoConfig:
-    """What `frailt info` shows; the defaults are the paper's (Table 1).
+    """What `frailt info` shows; the defaults are those of `frailt train`, which are the paper's (Table 1).
 
     Args:
         layout: groups of blocks.
@@ -24,15 +25,15 @@ class InfoConfig:
     """
 
     layout: str
-    hidden_size: int = 64
-    intermediate_size: int | None = None
-    num_attention_heads: int = 8
-    num_key_value_heads: int | None = None
+    hidden_size: int = ModelConfig.hidden_size
+    intermediate_size: int | None = ModelConfig.intermediate_size
+    num_attention_heads: int = ModelConfig.num_attention_heads
+    num_key_value_heads: int | None = ModelConfig.num_key_value_heads
     vocab_size: int = 512
-    context: int = 512
+    context: int = TrainConfig.context
     iterations: int | list[int] | None = None
-    iteration_encoding: str = "learned"
-    tie_word_embeddings: bool = True
+    iteration_encoding: str = ModelConfig.iteration_encoding
+    tie_word_embeddings: bool = ModelConfig.tie_word_embeddings
 
 
 def info(config: InfoConfig) -> str:

@@ -84,6 +84,19 @@ def test_documents_are_counted_across_the_blocks_of_a_scan(monkeypatch):
         assert stream.documents_longer_than(context) == sum(length > context for length in lengths)
 
 
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=20), context=st.integers(1, 13))
+def test_rows_tell_which_document_each_input_is_in(lengths, context):
+    tokens = np.concatenate([[1] + [5] * (length - 1) for length in lengths] + [[1]])  # a last one, of BOS alone
+    rows = _stream(tokens).rows(context)
+    found = rows.documents(range(len(rows))).flatten()[: len(tokens) - 1]
+    assert found.tolist() == [number for number, length in enumerate(lengths) for _ in range(length)]
+
+
+def test_rows_without_a_bos_cannot_tell_documents_apart():
+    with pytest.raises(ValueError, match="bos_token_id"):
+        PackedRows(np.arange(7), 3).documents([0])
+
+
 def _stream(tokens) -> TokenStream:
     manifest = SplitManifest(
         documents=0, tokens=len(tokens), utf8_bytes=0, longest_document_tokens=0, length_histogram={}, sha256=""

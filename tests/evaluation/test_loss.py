@@ -13,21 +13,26 @@ from frailt.data.packing import PackedRows, PreparedData
 from frailt.evaluation.config import EvaluateConfig
 from frailt.evaluation.loss import evaluate
 from frailt.training.checkpoint import load_checkpoint
-from frailt.training.validation import Loss, share_of_rows, validation_loss
+from frailt.training.validation import Loss, evaluation_rows, share_of_rows, validation_loss
 
 
 def measure(checkpoint, data, **changes):
     return evaluate(EvaluateConfig(checkpoint=str(checkpoint), data=str(data), threads=1, **changes))
 
 
-def loss_by_hand(model, stream, context) -> float:
-    nats = 0.0
+def losses_by_hand(model, stream, context):
+    """Nats of every target: (tokens - 1,)."""
+    nats = []
     with torch.no_grad():
         for start in range(0, len(stream) - 1, context):
             row = torch.tensor(np.asarray(stream[start : start + context + 1]).astype(np.int64))
             log_probabilities = model(input_ids=row[None, :-1]).logits[0].double().log_softmax(-1)
-            nats -= float(log_probabilities.gather(-1, row[1:, None]).sum())
-    return nats / (len(stream) - 1)
+            nats.append(-log_probabilities.gather(-1, row[1:, None])[:, 0].numpy())
+    return np.concatenate(nats)
+
+
+def loss_by_hand(model, stream, context) -> float:
+    return float(losses_by_hand(model, stream, context).mean())
 
 
 # Formulas
@@ -90,6 +95,41 @@ def test_the_loss_of_some_rows_is_over_their_targets(run, prepared):
     assert [part.targets for part in parts] == [47, 47, 5]
     together = sum(part.nats_per_token * part.targets for part in parts) / 99
     assert whole.nats_per_token == pytest.approx(together, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("training_rows", "context", "vocab_size", "device", "rows"),
+    [
+        (8, 47, 330, "cpu", 43),  # 2,048 tokens or nearly
+        (4, 512, 512, "cpu", 4),
+        (64, 512, 512, "cpu", 64),
+        (16, 512, 512, "cuda", 32),
+        (1, 2048, 32000, "cuda", 1),  # logits of 256 MiB are a row
+        (1, 2048, 128000, "cuda", 1),
+    ],
+)
+def test_evaluation_takes_more_rows_than_training_where_that_pays(training_rows, context, vocab_size, device, rows):
+    assert evaluation_rows(training_rows, context, vocab_size, torch.device(device)) == rows
+
+
+@pytest.mark.parametrize("batch_rows", [1, 16])
+def test_even_and_odd_stories_are_measured_apart_each_with_its_end(batch_rows, run, prepared):
+    model, _ = load_checkpoint(run)
+    split = PreparedData.open(prepared).split("validation")
+    found = validation_loss(model, split.rows(47), batch_rows=batch_rows)
+    starts = [*np.flatnonzero(split.tokens == split.bos_token_id), len(split.tokens)]
+    of_odd = sum(end - start for start, end in zip(starts[1::2], starts[2::2], strict=False))
+    of_odd -= len(starts) % 2  # the last story has no end to predict
+    assert found.odd_stories.targets == of_odd
+    assert found.even_stories.targets + of_odd == found.targets == len(split.tokens) - 1
+    halves = (found.even_stories, found.odd_stories)
+    assert sum(half.nats_per_token * half.targets for half in halves) == pytest.approx(
+        found.nats_per_token * found.targets
+    )
+    # By hand, target by target, over the even stories.
+    number = np.cumsum(split.tokens == split.bos_token_id) - 1
+    nats = losses_by_hand(model, split.tokens, 47)
+    assert found.even_stories.nats_per_token == pytest.approx(nats[number[:-1] % 2 == 0].mean(), abs=1e-5)
 
 
 def test_measuring_leaves_the_model_as_it_was(run, prepared):
@@ -199,7 +239,7 @@ DAMAGES = {
     "another width": (change_config(hidden_size=32), "is damaged or incomplete|does not fit its own config.json"),
     "more blocks": (change_config(layout="3^2"), "does not fit its own config.json"),
     "fewer blocks": (change_config(layout="1^2"), "does not fit its own config.json"),
-    "a width that is text": (change_config(hidden_size="wide"), "is damaged or incomplete"),
+    "a width that is text": (change_config(hidden_size="wide"), "has a damaged config.json"),
     "a malformed layout": (change_config(layout="2^"), "layout term must be"),
     "no tokenizer": (lambda folder: [f.unlink() for f in folder.glob("tokenizer*")], "tokenizer"),
     "a broken tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer"),

@@ -60,6 +60,8 @@ def test_gradient_checkpointing_and_compiling_go_together(counted, prepared, tin
     expected = losses_of(tiny(prepared, tmp_path / "off", compile="off"))
     found = losses_of(tiny(prepared, tmp_path / "on", compile="block", gradient_checkpointing=True))
     assert found == pytest.approx(expected, abs=1e-5)
+    nodes = [node for graph in counted.graphs for node in graph.graph.nodes]
+    assert any("checkpoint" in str(node.target) for node in nodes)
 
 
 def test_auto_compiles_where_a_run_repays_it(monkeypatch):

@@ -20,7 +20,10 @@ from frailt.training.processes import Processes, shard
 from frailt.training.resume import checkpoints, last_good
 from frailt.training.train import train
 
-WORKER = Path(__file__).with_name("worker.py")
+from .faults import BreakGradient
+from .worker import SPOILT_STEP
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def config(prepared, tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("processes") / "one"
     return tiny(
         prepared, out, layout="1,(2)^3", steps=10, evaluations=3, save_every_steps=4, learning_rate=0.01,
-        save_total_limit=None, clip_norm=0.5,
+        save_total_limit=None, clip_norm=0.5, compile="off",
     )  # fmt: skip
 
 
@@ -39,21 +42,28 @@ def one(config):
     return Path(config.out)
 
 
-def launched(config, *action: str, processes: int = 2) -> subprocess.Popen:
-    file = Path(config.out).with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(json.loads(json.dumps(config, default=vars))))
+def launched(action: str, *configs) -> subprocess.Popen:
+    """Two processes of worker.py, told an action and its configurations."""
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
-        str(WORKER), str(file), *action,
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+        "-m", "tests.training.worker", *action.split(),
     ]  # fmt: skip
+    for config in configs:
+        file = Path(config.out).with_suffix(".yaml")
+        file.write_text(yaml.safe_dump(json.loads(json.dumps(config, default=vars))))
+        command.append(str(file))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
     )
 
 
-def run(config, *action: str, processes: int = 2) -> tuple[int, str]:
-    process = launched(config, *action, processes=processes)
-    _, errors = process.communicate(timeout=120)
+def run(action: str, *configs) -> tuple[int, str]:
+    process = launched(action, *configs)
+    try:
+        _, errors = process.communicate(timeout=240)
+    finally:
+        process.terminate()  # the launcher ends its processes then
     return process.returncode, errors
 
 
@@ -70,52 +80,67 @@ def assert_same_up_to_rounding(folder, reference):
         "validation_nats_per_token",
         "final_validation_nats_per_token",
     ):
-        assert numbers(folder, name) == pytest.approx(numbers(reference, name), abs=2e-5), name
+        assert numbers(folder, name) == pytest.approx(numbers(reference, name), abs=2e-5), (folder, name)
     assert numbers(folder, "step") == numbers(reference, "step")
     weights, others = (load_file(path / "last" / "model.safetensors") for path in (folder, reference))
     # Adam divides by the root of a squared gradient: where that is tiny, rounding shows.
     torch.testing.assert_close(weights, others, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize(("parallel", "accumulation_steps"), [("ddp", 2), ("fsdp", 1), ("fsdp", 2)])
-def test_two_processes_give_the_losses_of_one(parallel, accumulation_steps, config, one, tmp_path):
-    config = replace(config, out=str(tmp_path / "run"), parallel=parallel, accumulation_steps=accumulation_steps)
-    code, errors = run(config, "check")
+CASES = {
+    "ddp": {"parallel": "ddp", "accumulation_steps": 2},
+    "ddp-compiled": {"parallel": "ddp", "compile": "block"},
+    "fsdp": {"parallel": "fsdp", "accumulation_steps": 2},
+    "fsdp-checkpointing": {"parallel": "fsdp", "gradient_checkpointing": True},
+    "fsdp-compiled": {"parallel": "fsdp", "compile": "block", "gradient_checkpointing": True},
+}
+
+
+def test_two_processes_give_the_losses_of_one(config, one, streamed, tmp_path):
+    cases = {name: (replace(config, **how), one) for name, how in CASES.items()}
+
+    skipping = replace(config, on_nonfinite="skip", out=str(tmp_path / "skipping-one"))
+    train(skipping, [BreakGradient(SPOILT_STEP)])
+    cases["skipping"] = replace(skipping, parallel="ddp"), tmp_path / "skipping-one"
+
+    from_shards = replace(config, data=str(streamed), batch_rows=80, steps=5, out=str(tmp_path / "streamed-one"))
+    train(from_shards)
+    cases["streamed"] = replace(from_shards, parallel="ddp"), tmp_path / "streamed-one"
+
+    code, errors = run("check", *(replace(case, out=str(tmp_path / name)) for name, (case, _) in cases.items()))
     assert code == 0, errors
-    assert_same_up_to_rounding(tmp_path / "run", one)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["parallel"] == parallel
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "last")
-    assert model.config.architectures == ["FraiLTForCausalLM"]
+    for name, (case, reference) in cases.items():
+        assert_same_up_to_rounding(tmp_path / name, reference)
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        assert record["parallel"] == case.parallel, name
+        assert record["skipped_steps"] == (name == "skipping"), name
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / name / "last")
+        assert model.config.architectures == ["FraiLTForCausalLM"], name
 
 
 def test_a_run_goes_on_sharded_or_not_with_two_processes_or_one(config, one, tmp_path):
     config = replace(config, out=str(tmp_path / "run"))
-    for step, parallel in ((5, "fsdp"), (9, "ddp")):  # one saves after a step with an evaluation, which gathers
-        code, errors = run(replace(config, parallel=parallel), "die", "-1", str(step))
-        assert code != 0
-        assert checkpoints(tmp_path / "run")[0].name == f"step-{step - 1:08d}", errors
+    code, errors = run("die -1 5", replace(config, parallel="fsdp"))
+    assert code != 0
+    assert checkpoints(tmp_path / "run")[0].name == "step-00000004", errors  # after an evaluation, which gathers
+
+    code, errors = run("die 1 9", replace(config, parallel="ddp"))
+    assert code != 0
+    ours = [line for line in errors.splitlines() if "another process of the run" in line]
+    assert len(ours) == 1, errors
+    assert ours[0].startswith("frailt train: error: another process of the run died or hung: ")
+    assert "run the same command again" in ours[0]
+    assert last_good(tmp_path / "run")[0].name == "step-00000008"
+
     train(replace(config, threads=1))
     assert_same_up_to_rounding(tmp_path / "run", one)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [row["from_step"] for row in record["went_on"]] == [4, 8]
 
 
-def test_a_dead_process_ends_the_others_with_one_line_and_the_run_goes_on(config, one, tmp_path):
-    config = replace(config, out=str(tmp_path / "run"), parallel="ddp")
-    code, errors = run(config, "die", "1", "6")
-    assert code != 0
-    ours = [line for line in errors.splitlines() if "another process of the run" in line]
-    assert len(ours) == 1, errors
-    assert ours[0].startswith("frailt train: error: another process of the run died or hung: ")
-    assert "run the same command again" in ours[0]
-    assert last_good(tmp_path / "run")[0].name == "step-00000004"
-    train(replace(config, parallel="auto"))
-    assert_same_up_to_rounding(tmp_path / "run", one)
-
-
 def test_sigterm_to_the_launcher_saves_once(config, tmp_path):
     config = replace(config, out=str(tmp_path / "run"), steps=100_000, log_every_steps=1)
-    process = launched(config, "die", "0", "0")
+    process = launched("die 0 0", config)
     ends = time.monotonic() + 90
     while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < ends:
         time.sleep(0.05)

@@ -152,17 +152,13 @@ class TokenStream:
 
     def rows(self, context: int) -> "PackedRows":
         """The stream cut into rows of `context` inputs and targets."""
-        return PackedRows(self.tokens, context)
+        return PackedRows(self.tokens, context, self.bos_token_id)
 
     def documents_longer_than(self, context: int) -> int:
         """How many documents have more than `context` tokens, BOS included. Reads the whole stream once."""
-        longer, start = 0, 0  # start: of the document that is open
-        for block in range(0, len(self.tokens), _SCAN_TOKENS):
-            starts = block + np.flatnonzero(self.tokens[block : block + _SCAN_TOKENS] == self.bos_token_id)
-            if len(starts):
-                longer += int(np.count_nonzero(np.diff(starts, prepend=start) > context))
-                start = int(starts[-1])
-        return longer + (len(self.tokens) - start > context)
+        return int(
+            np.count_nonzero(np.diff(_starts(self.tokens, self.bos_token_id), append=len(self.tokens)) > context)
+        )
 
 
 class PackedRows:
@@ -174,12 +170,13 @@ class PackedRows:
     Args:
         stream: (n,) token ids, n at least 2; usually memory-mapped.
         context: T, in tokens.
+        bos_token_id: what each document begins with; without it rows cannot tell their documents apart.
 
     Raises:
         ValueError: `context` is below 1, or the stream has no target.
     """
 
-    def __init__(self, stream: npt.NDArray[Any], context: int) -> None:
+    def __init__(self, stream: npt.NDArray[Any], context: int, bos_token_id: int | None = None) -> None:
         if context < 1:
             raise ValueError(f"context must be at least 1 token, got {context}")
         if stream.ndim != 1:
@@ -188,6 +185,7 @@ class PackedRows:
             raise ValueError(f"a stream must have at least 2 tokens, an input and a target, got {len(stream)}")
         self.stream = stream
         self.context = context
+        self.bos_token_id = bos_token_id
 
     @property
     def num_targets(self) -> int:
@@ -220,3 +218,20 @@ class PackedRows:
         inputs = np.where(there[:, 1:], tokens[:, :-1], 0)
         targets = np.where(there[:, 1:], tokens[:, 1:], IGNORED)
         return inputs, targets
+
+    def documents(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The number of the document, from 0, that each input of several rows is in: int64 (B, T)."""
+        positions = np.asarray(indices, dtype=np.int64)[:, None] * self.context + np.arange(self.context)
+        return np.searchsorted(self._starts, positions, side="right") - 1
+
+    @cached_property
+    def _starts(self) -> npt.NDArray[np.int64]:
+        if self.bos_token_id is None:
+            raise ValueError("rows must be told the bos_token_id to tell documents apart")
+        return _starts(self.stream, self.bos_token_id)
+
+
+def _starts(tokens: npt.NDArray[Any], bos_token_id: int) -> npt.NDArray[np.int64]:
+    """Where each document starts: (documents,). Reads the stream once, in parts."""
+    blocks = range(0, len(tokens), _SCAN_TOKENS)
+    return np.concatenate([at + np.flatnonzero(tokens[at : at + _SCAN_TOKENS] == bos_token_id) for at in blocks])

@@ -22,11 +22,7 @@ def build_model(config: TrainConfig, data: PreparedData, tokenizer: PreTrainedTo
     if config.from_checkpoint is not None:
         model, own_tokenizer = load_checkpoint(config.from_checkpoint)
         check_same_tokenizer(own_tokenizer, data, config.from_checkpoint)
-        if config.context > model.config.max_position_embeddings:
-            raise ValueError(
-                f"context must be at most the checkpoint's {model.config.max_position_embeddings} tokens, "
-                f"got {config.context}"
-            )
+        check_context(config, model.config)
         return model.float()  # a checkpoint may hold bfloat16; precision is what the forward pass computes in
     manifest = data.manifest
     model = FraiLTForCausalLM(
@@ -36,6 +32,14 @@ def build_model(config: TrainConfig, data: PreparedData, tokenizer: PreTrainedTo
     )
     set_generation_defaults(model, tokenizer)
     return model
+
+
+def check_context(config: TrainConfig, model: FraiLTConfig) -> None:
+    """Raise a ValueError where a checkpoint's model was not made for as many tokens."""
+    if config.context > model.max_position_embeddings:
+        raise ValueError(
+            f"context must be at most the checkpoint's {model.max_position_embeddings} tokens, got {config.context}"
+        )
 
 
 def model_config(config: TrainConfig, vocab_size: int, **more: Any) -> FraiLTConfig:

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from frailt.data.packing import PreparedData
 from frailt.data.tokenizer import load_tokenizer, save_tokenizer, story_token_ids, tokenizer_hash
 from frailt.data.whole_files import write_folder_whole
-from frailt.model import FraiLTForCausalLM
+from frailt.model import FraiLTConfig, FraiLTForCausalLM
 
 from .hardware import choose_attention
 
@@ -70,17 +70,8 @@ def load_checkpoint(
         FileNotFoundError: there is no checkpoint at `path`.
         ValueError: it is of another model type, or damaged.
     """
+    load_config(path)  # so that what else is wrong is not of config.json
     folder = checkpoint_folder(path)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"checkpoint must be a folder with a config.json, or a run folder with a last, got {path}"
-        )
-    try:
-        model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"checkpoint {folder} has a damaged config.json: {error}") from error
-    if model_type != "frailt":
-        raise ValueError(f"checkpoint must be of model type frailt, got {model_type!r} in {folder}")
     try:
         overrides: dict[str, Any] = {} if iterations is None else {"iterations": iterations}
         loaded: Any = FraiLTForCausalLM.from_pretrained(
@@ -88,9 +79,7 @@ def load_checkpoint(
         )
         tokenizer = load_tokenizer(str(folder))
     except (SafetensorError, StrictDataclassError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"checkpoint {folder} is damaged or incomplete: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise ValueError(f"checkpoint {folder} is damaged or incomplete: {_in_short(error)}") from error
     model, report = loaded
     missing = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if missing:
@@ -101,6 +90,32 @@ def load_checkpoint(
     model.to(device)
     model.set_attn_implementation(choose_attention(device, model.config))
     return model, tokenizer
+
+
+def load_config(path: str | Path) -> FraiLTConfig:
+    """The configuration alone of the checkpoint that `load_checkpoint` would load.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint at `path`.
+        ValueError: it is of another model type, or its config.json is damaged.
+    """
+    folder = checkpoint_folder(path)
+    file = folder / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"checkpoint must be a folder with a config.json, or a run folder with a last, got {path}"
+        )
+    try:
+        model_type = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+        if model_type == "frailt":
+            return FraiLTConfig.from_pretrained(folder)
+    except (StrictDataclassError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint {folder} has a damaged config.json: {_in_short(error)}") from error
+    raise ValueError(f"checkpoint must be of model type frailt, got {model_type!r} in {folder}")
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def checkpoint_folder(path: str | Path) -> Path:

@@ -15,7 +15,6 @@ from types import MethodType
 import torch
 
 from frailt.model import FraiLTForCausalLM
-from frailt.model.modeling_frailt import FraiLTBlock
 
 REPAYS_AFTER_S = {"cpu": 600, "cuda": 120}
 """Expected seconds of training from which on `auto` compiles; compiling takes some tens of them."""
@@ -42,10 +41,11 @@ def compile_model(model: FraiLTForCausalLM, mode: str) -> None:
     if mode == "whole":
         model.forward = MethodType(torch.compile(type(model).forward), model)
     elif mode == "block":
-        forward = torch.compile(FraiLTBlock.forward)
-        for group in model.model.groups:
-            for block in group.blocks:
-                block.forward = MethodType(forward, block)
+        blocks = [block for group in model.model.groups for block in group.blocks]
+        # Not FraiLTBlock's: FSDP2 gives blocks a class of their own, whose `forward` alone does gradient checkpointing.
+        forward = torch.compile(type(blocks[0]).forward)
+        for block in blocks:
+            block.forward = MethodType(forward, block)
         model.head = MethodType(torch.compile(type(model).head), model)  # type: ignore[method-assign]
 
 

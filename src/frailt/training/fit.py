@@ -27,7 +27,7 @@ from .run_folder import RunFolder
 from .run_log import RunLog
 from .stopping import Stopped, StopRequest
 from .trainer import FraiLTTrainer
-from .validation import Loss, validation_loss
+from .validation import Loss, evaluation_rows, validation_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class Fit:
             compile_model(model, self.chosen.compile)
             if checkpoint is not None:
                 state = read_state(checkpoint)
-                log.restore(state, state["step"])
+                log.restore(state)
                 trainer.last_checkpoint = checkpoint
                 if isinstance(self.train_rows, StreamedRows):
                     self.train_rows.restore(state["data"])
@@ -134,13 +134,17 @@ class Fit:
             processes=self.processes,
             validation_rows=self.validation_rows,
             evaluation_share=self.config.evaluation_share,
-            evaluation_batch_rows=self.rows_per_pass,
+            evaluation_batch_rows=self._evaluation_rows(model),
             skip_nonfinite=self.config.on_nonfinite == "skip",
             rows_of=rows_of,
         )
         for shown_by_us in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(shown_by_us)
         return trainer
+
+    def _evaluation_rows(self, model: FraiLTForCausalLM) -> int:
+        device = self.processes.device
+        return evaluation_rows(self.rows_per_pass, self.config.context, model.config.vocab_size, device)
 
     def _log(self, stop: StopRequest, flops_per_token: int) -> RunLog:
         def write(row: dict[str, Any]) -> None:
@@ -172,13 +176,13 @@ class Fit:
 
             def progress(rows: int) -> None:
                 bar.update(rows)
-                if any(self.processes.any(bool(stop))):
+                if any(self.processes.raised_anywhere(bool(stop))):
                     self._stop(stop)
 
             validation = validation_loss(
                 model,
                 self.validation_rows,
-                batch_rows=self.rows_per_pass,
+                batch_rows=self._evaluation_rows(model),
                 processes=self.processes,
                 progress=progress,
             )
@@ -226,7 +230,6 @@ class Fit:
             logging_nan_inf_filter=False,
             max_steps=self.steps,
             per_device_train_batch_size=self.rows_per_pass,
-            per_device_eval_batch_size=self.rows_per_pass,
             gradient_accumulation_steps=config.accumulation_steps,
             learning_rate=config.learning_rate,
             lr_scheduler_type="cosine",

@@ -82,7 +82,7 @@ class Processes:
         if failed:
             raise SystemExit(2)
 
-    def any(self, *flags: bool) -> tuple[bool, ...]:
+    def raised_anywhere(self, *flags: bool) -> tuple[bool, ...]:
         """Each flag: whether it is raised in some process."""
         if self.count == 1:
             return flags

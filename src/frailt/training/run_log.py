@@ -71,14 +71,14 @@ class RunLog(TrainerCallback):
             "losses": self.trainer.losses.state(self.trainer.processes),
         }
 
-    def restore(self, state: dict[str, Any], step: int) -> None:
-        """Go on from what `state` gave after `step`."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
         self._before_s = state["training_s"] + state["evaluating_s"]  # which `training_s` takes off again
         self.trainer.evaluating_s = state["evaluating_s"]
         self.best_nats = math.inf if state["best_nats"] is None else state["best_nats"]
         self.skipped_steps = state["skipped_steps"]
         self.trainer.losses.restore(state["losses"])
-        self._logged_step, self._logged_s = step, state["training_s"]
+        self._logged_step, self._logged_s = state["step"], state["training_s"]
 
     def on_train_begin(self, args, state, control, **kwargs):
         check_wrapped(self.trainer.model_wrapped, self.trainer.processes)
@@ -104,7 +104,7 @@ class RunLog(TrainerCallback):
         every = self.config.save_every_steps
         since_save_s = time.perf_counter() - self._saved
         due = step % every == 0 if every else since_save_s >= 60 * self.config.save_every_minutes
-        due, self.stopped = self.trainer.processes.any(due or step == state.max_steps, bool(self.stop))
+        due, self.stopped = self.trainer.processes.raised_anywhere(due or step == state.max_steps, bool(self.stop))
         control.should_save = due or self.stopped
         control.should_training_stop |= self.stopped
 

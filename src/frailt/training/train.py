@@ -189,7 +189,7 @@ def _record_start(
 def _record_end(run: RunFolder, result: TrainResult, data: PreparedData) -> None:
     run.record.pop("error", None)
     run.update(
-        validation=asdict(result.validation)
+        validation={name: value for name, value in asdict(result.validation).items() if value is not None}
         | {
             "perplexity": result.validation.perplexity,
             "bits_per_byte": result.validation.bits_per_byte(data.split("validation").manifest.utf8_bytes),
@@ -211,7 +211,7 @@ def _finished_before(run: RunFolder, processes: Processes) -> TrainResult:
     record = run.record
     return TrainResult(
         folder=run.path,
-        validation=Loss(**{name: record["validation"][name] for name in ("nats_per_token", "targets")}),
+        validation=Loss.from_record(record["validation"]),
         **{n: record[n] for n in ("best_share_nats_per_token", "tokens", "tokens_per_s", "training_s")},
     )
 

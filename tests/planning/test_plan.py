@@ -1,5 +1,6 @@
 """`frailt plan`: presets, what fits and what would, tokens and time, and how bad input ends."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -11,10 +12,11 @@ import yaml
 from frailt.cli import _parse, main, presets
 from frailt.model import FraiLTConfig
 from frailt.model.cost import cost
-from frailt.training.accelerators import ACCELERATORS
-from frailt.training.memory import training_peak
-from frailt.training.plan import NOT_TENSORS_BYTES, plan
-from frailt.training.plan_config import PlanConfig
+from frailt.planning.accelerators import ACCELERATORS
+from frailt.planning.config import PlanConfig
+from frailt.planning.memory import training_peak
+from frailt.planning.needs import NOT_TENSORS_BYTES
+from frailt.planning.plan import plan
 
 PRESETS = presets()
 TINY = ["--model.hidden_size", "32", "--vocab_size", "97", "--context", "16", "--tokens", "1000"]
@@ -144,6 +146,7 @@ def test_checkpointing_runs_blocks_once_more():
         ["--config", "1b-looped", "--accumulation_steps", "32"],
         ["--config", "125m-looped", "--accumulation_steps", "1"],
         ["--config", "1b-plain", "--memory_gb", "18"],
+        ["--config", "1b-looped", "--memory_gb", "10.5", "--batch_rows", "8", "--accumulation_steps", "2"],
     ],
     ids=" ".join,
 )
@@ -172,7 +175,7 @@ def test_grouped_heads_in_float32_store_the_square_on_a_gpu():
 
 
 def test_this_machine_is_measured_and_shared_by_its_processes(monkeypatch):
-    monkeypatch.setattr("frailt.training.plan.matmul_flops_per_s", lambda device, precision: 6e9)
+    monkeypatch.setattr("frailt.planning.plan.matmul_flops_per_s", lambda device, precision: 6e9)
     arguments = ["--on", "this", "--device", "cpu", "--precision", "float32", "--batch_rows", "2", *TINY]
     alone, two = planned(*arguments), planned(*arguments, "--processes", "2")
     assert alone.device.flops_per_s == 6e9
@@ -204,7 +207,7 @@ BAD = {
     "shards of one": (["--parallel", "fsdp"], "processes must be 2 or more where parallel is fsdp, got 1"),
     "heads": (["--model.hidden_size", "100"], "hidden_size must be divisible by num_attention_heads"),
     "no data": (["--data", "nowhere"], "nowhere"),
-    "no checkpoint": (["--from", "nowhere"], "from_checkpoint must be a checkpoint or run folder, got nowhere"),
+    "no checkpoint": (["--from", "nowhere"], "checkpoint must be a folder with a config.json, or a run folder"),
     "two budgets": (["--tokens", "1", "--steps", "1"], "only one of passes, tokens and steps"),
 }
 
@@ -218,6 +221,36 @@ def test_bad_input_is_one_line(case, capfd):
     assert len(errors.splitlines()) == 1
     assert errors.startswith("frailt plan: error: ")
     assert said in errors
+
+
+CONFIGS = {
+    "another model type": (
+        json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64}),
+        "checkpoint must be of model type frailt, got 'llama' in ",
+    ),
+    "no model type": ("{}", "checkpoint must be of model type frailt, got None in "),
+    "half a file": ('{"model_type": "frailt", "layout":', " has a damaged config.json: "),
+    "not JSON": ("layout: 2^4", " has a damaged config.json: "),
+    "not text": (b"\xff\xfe\x00", " has a damaged config.json: "),
+    "not settings": ("[1, 2]", " has a damaged config.json: "),
+    "a layout that is none": ('{"model_type": "frailt", "layout": "2^"}', " has a damaged config.json: "),
+    "a width that is none": ('{"model_type": "frailt", "hidden_size": "wide"}', " has a damaged config.json: "),
+    "heads that do not fit": ('{"model_type": "frailt", "hidden_size": 100}', " has a damaged config.json: "),
+    "no config.json": (None, "checkpoint must be a folder with a config.json, or a run folder with a last, got "),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_folder_that_is_no_checkpoint_of_ours_is_one_line(case, tmp_path, capfd):
+    content, said = CONFIGS[case]
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["plan", "--on", "h100", "--from", str(tmp_path), "--context", "16"]) == 2
+    out, errors = capfd.readouterr()
+    assert out == ""
+    assert errors.startswith("frailt plan: error: checkpoint ")
+    assert said in errors
+    assert len(errors.splitlines()) == 1
 
 
 def test_another_vocabulary_than_the_datas_is_refused(prepared):

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from frailt.training.config import TrainConfig
+
 from .accelerators import ACCELERATORS
-from .config import TrainConfig
 
 HERE, OTHER = "this", "other"
 DEFAULT_VOCAB_SIZE = 32_000

@@ -1,28 +1,17 @@
 """The closed-form memory of a training step against torch's own count: what autograd keeps, peaks of whole steps."""
 
-import importlib.util
-import json
-import subprocess
-import sys
 from itertools import accumulate
-from pathlib import Path
 
 import pytest
 import torch
+from benchmarks import memory as benchmark
 
 from frailt import FraiLTConfig, FraiLTForCausalLM
-from frailt.training.memory import Step, moments, saved_per_application, training_peak
+from frailt.planning.memory import Step, moments, saved_per_application, training_peak
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory.py"
 TOLERANCE = 0.15
 LEFT_TO_THE_BENCHMARK = {1, 3, 14}  # they are slow, and others cover them
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-_spec = importlib.util.spec_from_file_location("memory_benchmark", BENCHMARK)
-assert _spec is not None
-assert _spec.loader is not None
-benchmark = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(benchmark)
 
 
 def config(layout: str, **changes) -> FraiLTConfig:
@@ -90,16 +79,12 @@ def test_the_tracker_sees_what_the_allocator_gives():
     assert max(accumulate(sizes)) == pytest.approx(benchmark.measured_peak(model_config, step), rel=0.01)
 
 
-def test_the_planned_peak_is_that_of_one_of_several_processes():
-    command = [sys.executable, str(BENCHMARK), "--shared", "0", "1", "2"]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert [(row["step"]["sharded"], row["step"]["accumulates"]) for row in found] == [
-        (False, False),
-        (True, False),
-        (True, True),
-    ]
-    for row in found:
-        assert row["planned_bytes"] == pytest.approx(row["measured_bytes"], rel=TOLERANCE), row
+@pytest.mark.parametrize("cell", benchmark.SHARED_CELLS[:3], ids=["DDP", "FSDP", "FSDP accumulating"])
+def test_the_planned_peak_is_that_of_one_of_several_processes(cell):
+    model, step = benchmark.cell(*cell)
+    with benchmark.process_group(step):
+        measured = benchmark.shared_peak(model, step)
+    assert training_peak(model, step).total == pytest.approx(measured, rel=TOLERANCE)
 
 
 @needs_gpu
