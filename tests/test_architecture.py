@@ -21,9 +21,10 @@ LAYERS = {
     "evaluation": 3,
     "experiments": 4,
     "analysis": 4,
-    "info": 5,
-    "cli": 5,
-    "__main__": 6,
+    "report": 5,
+    "info": 6,
+    "cli": 6,
+    "__main__": 7,
 }
 MODELLING_MAY_IMPORT = {"torch", "transformers", "huggingface_hub", "numpy", "frailt"} | sys.stdlib_module_names
 HEAVY = {"torch", "transformers", "accelerate", "datasets"}
@@ -91,11 +92,23 @@ def test_modelling_files_can_travel_with_a_checkpoint(module):
         assert not imported.startswith("frailt") or imported.startswith("frailt.model"), imported
 
 
-@pytest.mark.parametrize("module", sorted((SOURCE / "experiments").glob("*.py")), ids=name_of)
+TABLES = [SOURCE / "experiments" / name for name in ("compare.py", "records.py")]
+
+
+@pytest.mark.parametrize("module", [*TABLES, *sorted((SOURCE / "report").rglob("*.py"))], ids=name_of)
 def test_tables_need_no_torch(module):
     imported = imports_of(module, at_module_level=True)
     assert not {name.partition(".")[0] for name in imported} & HEAVY
     assert not {part_of(name) for name in imported} & {"training", "inference", "evaluation"}
+
+
+@pytest.mark.parametrize("module", ["frailt.report.report", "frailt.experiments.compare"])
+def test_importing_a_report_imports_nothing_heavy(module):
+    """Of all that it imports, directly or not."""
+    program = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert module in done.stdout.split()
+    assert not set(done.stdout.split()) & HEAVY
 
 
 @pytest.mark.parametrize("module", [SOURCE / "cli.py", *SOURCE.glob("*/config.py")], ids=name_of)

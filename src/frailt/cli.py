@@ -4,6 +4,7 @@ Only the command that is asked for is imported, so that help answers at once. Ba
 2.
 """
 
+import json
 import os
 import re
 import sys
@@ -27,6 +28,7 @@ class Command:
     about: str
     positional: str | None = None
     """A field that is given without its name."""
+    positional_help: str = ""
     short: tuple[str, str] = ("", "")
     """An option's short name and its whole one."""
     takes_presets: bool = False
@@ -35,7 +37,11 @@ class Command:
 
 COMMANDS = {
     "info": Command(
-        "frailt.info:InfoConfig", "frailt.info:info", "parameters, FLOPs and cache of a layout", positional="layout"
+        "frailt.info:InfoConfig",
+        "frailt.info:info",
+        "parameters, FLOPs and cache of a layout",
+        positional="layout",
+        positional_help="See the notation in the README: 8, 2^4, (2)^4, 1,(2)^4,1.",
     ),
     "prepare": Command("frailt.data.prepare:PrepareConfig", "frailt.data.prepare:prepare", "tokenize a corpus, once"),
     "train": Command(
@@ -56,6 +62,16 @@ COMMANDS = {
         "frailt.evaluation.config:EvaluateConfig", "frailt.evaluation.loss:evaluate", "loss of a checkpoint"
     ),
     "generate": Command("frailt.inference.config:GenerateConfig", "frailt.inference.generate:generate", "tell stories"),
+    "sweep": Command(
+        "frailt.experiments.config:SweepConfig",
+        "frailt.experiments.sweep:sweep",
+        "train every cell of a grid, such as the paper's",
+        positional="grid",
+        positional_help="YAML file with axes and protocol, or the name of one that is shipped: paper, paper-tuned.",
+    ),
+    "report": Command(
+        "frailt.report.config:ReportConfig", "frailt.report.report:report", "tables and figures of sweeps"
+    ),
     "compare": Command(
         "frailt.experiments.compare:CompareConfig", "frailt.experiments.compare:compare", "finished runs side by side"
     ),
@@ -140,9 +156,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
     parser.add_argument("--config", action="config", help=about)
     skip = set()
     if command.positional:
-        parser.add_argument(
-            command.positional, type=str, help="See the notation in the README: 8, 2^4, (2)^4, 1,(2)^4,1."
-        )
+        parser.add_argument(command.positional, type=str, help=command.positional_help)
         skip = {command.positional}
     parser.add_class_arguments(config_class, as_group=False, skip=skip)
     try:
@@ -200,17 +214,34 @@ def _spelt_out(arguments: list[str], command: Command, types: dict[str, Any]) ->
             name = command.short[1]
         wanted = types.get(name.removeprefix("--")) if name.startswith("--") else None
         values = [value] if equals else []
-        if wanted is bool or get_origin(wanted) is list:
+        if wanted is bool or _is_list(wanted):
             while not equals and rest and not rest[0].startswith("--") and (wanted is not bool or not values):
                 values.append(rest.pop(0))
             if wanted is bool:
                 values = values or ["true"]
             elif values and not values[0].startswith("["):
-                values = [f"[{','.join(values)}]"]
+                values = [_as_list(values, wanted)]
             spelt += [name, *values]
         else:
             spelt.append(f"{name}{equals}{value}")
     return spelt
+
+
+def _is_list(wanted: Any) -> bool:
+    """Whether a type is a list, or a list or null."""
+    kinds = [kind for kind in get_args(wanted) if kind is not NoneType] if _is_union(wanted) else [wanted]
+    return all(get_origin(kind) is list for kind in kinds)
+
+
+def _is_union(wanted: Any) -> bool:
+    return get_origin(wanted) in (Union, UnionType)
+
+
+def _as_list(values: list[str], wanted: Any) -> str:
+    """Several values as YAML has a list; texts quoted, since a bare 8 would be a number."""
+    if _type_in_words(wanted).startswith("[str,"):
+        return json.dumps(values)
+    return f"[{','.join(values)}]"
 
 
 def _reworded(message: str, config_class: Callable, command: str) -> str:
@@ -246,7 +277,7 @@ def _type_of(config_class: Any, field: str) -> Any:
 
 
 def _type_in_words(wanted: Any) -> str:
-    if get_origin(wanted) in (Union, UnionType):
+    if _is_union(wanted):
         return " or ".join(map(_type_in_words, get_args(wanted)))
     if get_origin(wanted) is Literal:
         return " or ".join(map(str, get_args(wanted)))

@@ -1,0 +1,214 @@
+"""What is to run next for each cell of a grid, read from what has run."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from frailt.data.packing import PreparedData, TokenStream
+from frailt.data.whole_files import write_whole
+from frailt.training.build import model_config
+from frailt.training.config import TrainConfig
+
+from .grid import Cell, Grid
+from .match import changes, reference_of
+from .search import best_rate, next_rates, trial
+from .task import State, Task
+
+TIMING_STEPS = 50
+"""Optimiser steps of a run that measures a rate, to match time."""
+
+
+class CannotRun(ValueError):
+    """A cell cannot be trained; the reason in one line."""
+
+
+class Schedule:
+    """The runs of a grid: each cell's own, and the trials it needs first.
+
+    Args:
+        grid: cells and protocol.
+        data: prepared corpus.
+        out: folder of the sweep.
+        device: for each run.
+        threads: CPU threads of each run; None leaves it to torch.
+    """
+
+    def __init__(self, grid: Grid, data: PreparedData, out: Path, *, device: str, threads: int | None) -> None:
+        self.grid, self.data, self.out = grid, data, out
+        self.where = {"device": device, "threads": threads}
+        train = data.split("train")
+        context = grid.train_config(_any_rate(next(iter(grid))), "", "").context
+        self.rows = len(train.rows(context)) if isinstance(train, TokenStream) else None
+        self._finished: dict[str, State] = {}
+
+    def due(self, cell: Cell) -> list[Task]:
+        """What must run now so that `cell` gets on: trials, or its own run; nothing where that is finished.
+
+        Raises:
+            CannotRun: its sizes do not fit, nothing matches, training diverged, or its folder holds another run.
+        """
+        try:
+            cell, trials = self._with_rate(cell)
+            if not trials:
+                trials, task = self._task(cell)
+                if task is not None:
+                    state = self.state(task)
+                    if state.status == "diverged":
+                        raise CannotRun(state.reason)
+                    return [task] if state.status == "unfinished" else []
+            return trials
+        except CannotRun:
+            raise
+        except ValueError as error:
+            raise CannotRun(" ".join(str(error).split())) from error
+
+    def task(self, cell: Cell) -> Task | None:
+        """The cell's own run; None as long as its learning rate or its budget waits for trials."""
+        cell, trials = self._with_rate(cell)
+        return None if trials else self._task(cell)[1]
+
+    def state(self, task: Task) -> State:
+        """As of the task; what is finished is read once.
+
+        Raises:
+            CannotRun: its folder holds another run, or a damaged one.
+        """
+        if task.name in self._finished:
+            return self._finished[task.name]
+        state = task.state()
+        if state.status in ("finished", "diverged"):
+            self._finished[task.name] = state
+        if state.status == "failed":
+            raise CannotRun(state.reason)
+        return state
+
+    def _with_rate(self, cell: Cell) -> tuple[Cell, list[Task]]:
+        """The cell with its learning rate, or the trials that are still needed to find it."""
+        search = self.grid.search
+        if search is None:
+            return cell, []
+        losses = self._tried(cell)
+        rates = next_rates(search, losses)
+        if rates:
+            return cell, [self._trial(cell, rate) for rate in rates]
+        rate = best_rate(losses)
+        if rate is None:
+            raise CannotRun(f"training diverged at every learning rate tried: {sorted(losses)}")
+        return replace(cell, learning_rate=rate), []
+
+    def _tried(self, cell: Cell) -> dict[float, float]:
+        """The loss by rate of the trials that have ended, infinite where training diverged."""
+        assert self.grid.search is not None
+        losses: dict[float, float] = {}
+        while rates := next_rates(self.grid.search, losses):
+            ended = {}
+            for rate in rates:
+                task = self._trial(cell, rate)
+                match self.state(task).status:
+                    case "finished":
+                        ended[rate] = task.chosen_on_nats()
+                    case "diverged":
+                        ended[rate] = float("inf")
+            losses |= ended
+            if len(ended) < len(rates):
+                break
+        return losses
+
+    def _trial(self, cell: Cell, rate: float) -> Task:
+        assert self.grid.search is not None
+        tried = trial(self.grid.search, cell, rate)
+        _, task = self._task(tried, folder="trials")
+        assert task is not None
+        return task
+
+    def _task(self, cell: Cell, folder: str = "cells") -> tuple[list[Task], Task | None]:
+        """The run of a cell that has its rate; or, to match time, the runs first that measure how fast it goes."""
+        rates = None
+        if self.grid.match == "time" and cell.layout != self.grid.reference and folder == "cells":
+            timings = [self._timing(each) for each in (cell, reference_of(self.grid, cell))]
+            if waiting := [task for task in timings if self.state(task).status == "unfinished"]:
+                return waiting, None
+            rates = tuple(task.record()["tokens_per_s"] for task in timings)
+        changed: dict[str, Any] = {}
+        if self.grid.match != "time" or rates is not None:
+            changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows, rates)
+        return [], self._run(cell, self.out / folder / cell.name, **changed)
+
+    def _timing(self, cell: Cell) -> Task:
+        timed = replace(cell, seed=0, unit="steps", amount=TIMING_STEPS, searched=False)
+        return self._run(timed, self.out / "trials" / timed.name)
+
+    def _run(self, cell: Cell, folder: Path, **changed: Any) -> Task:
+        config = self.grid.train_config(cell, str(self.data.folder), str(folder), **self.where, **changed)
+        model_config(config, self.data.manifest.vocab_size)  # raises where sizes do not fit
+        return Task(cell=cell, folder=folder, config=config, data_hash=self.data.data_hash)
+
+    # What a plan asks
+
+    def config_for_plan(self, cell: Cell) -> TrainConfig:
+        """The cell's run, at any learning rate where none is found yet; budgets matched by time are the reference's.
+
+        Raises:
+            ValueError: its sizes do not fit, or nothing matches.
+        """
+        cell = _any_rate(cell)
+        changed = {}
+        if self.grid.match != "time":
+            changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows)
+        return self._run(cell, self.out / "cells" / cell.name, **changed).config
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether the cell is trained."""
+        try:
+            task = self.task(cell)
+            return task is not None and self.state(task).status == "finished"
+        except ValueError:
+            return False
+
+    def tokens_per_s(self, cell: Cell) -> float | None:
+        """As measured in runs of the same layout, width and encoding in this sweep: the median; None without any."""
+        rates = []
+        for path in self.out.glob(f"*/{cell.width}_{cell.layout.replace(',', '+')}_*/run.json"):
+            with suppress(OSError, ValueError):
+                record = json.loads(path.read_text(encoding="utf-8"))
+                if record.get("status") == "finished" and record["model"]["iteration_encoding"] == cell.encoding:
+                    rates.append(record["tokens_per_s"])
+        return median(rates) if rates else None
+
+    # Records beside the runs
+
+    def write_rates(self, cells: Iterable[Cell]) -> None:
+        """Write `rates.json`: the rates that were searched to the end, with all trials."""
+        search = self.grid.search
+        if search is None:
+            return
+        chosen = {}
+        for cell in cells:
+            try:
+                losses = self._tried(cell)
+            except ValueError:
+                continue
+            if not losses or next_rates(search, losses):
+                continue
+            key = {"layout": cell.layout, "width": cell.width, "encoding": cell.encoding, cell.unit: cell.amount}
+            trials = [{"learning_rate": rate, "nats_per_token": _finite(losses[rate])} for rate in sorted(losses)]
+            chosen[str(key)] = {**key, "learning_rate": best_rate(losses), "trials": trials}
+        rule = (
+            f"trials of {search.share:g} of the budget, seed {search.seed}; lowest loss on the validation stories of "
+            f"even number; up to {search.widen} rates beyond {search.rates} where the best one was at an edge"
+        )
+        write_whole(
+            self.out / "rates.json", json.dumps({"rule": rule, "chosen": list(chosen.values())}, indent=1) + "\n"
+        )
+
+
+def _any_rate(cell: Cell) -> Cell:
+    return replace(cell, learning_rate=cell.learning_rate or 1.0)
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None

@@ -1,0 +1,131 @@
+"""`frailt sweep`: every cell of a grid, each an independent `frailt train`, until all are trained.
+
+What is done is read from the runs themselves, so a sweep can be killed at any time and started again.
+
+    grid.yaml      the grid, as it is now
+    rates.json     learning rates that were searched, with their trials
+    failures.json  cells that did not finish, each with the reason
+    cells/         runs
+    trials/        short runs of the search, and those that measure how fast a cell trains
+    logs/          what each run printed
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from frailt.data.packing import PreparedData
+from frailt.data.whole_files import write_whole
+
+from .config import SweepConfig
+from .grid import Grid, grids
+from .jobs import ClusterJobs, Jobs, LocalJobs
+from .runner import Runner
+from .schedule import Schedule
+
+_MAY_GROW = {"layouts", "widths", "encodings", "seeds", "budgets", "learning_rates", "also"}
+
+
+def sweep(config: SweepConfig) -> str | None:
+    """Train the cells of a grid; or with `dry_run` say what that would take.
+
+    Raises:
+        ValueError, FileNotFoundError: grid, data or folder cannot be used; nothing was started.
+        BlockingIOError: another sweep runs in the folder.
+        SomeFailed: cells failed; the rest is done.
+        Stopped: SIGTERM or SIGUSR1 came; what ran has a checkpoint.
+    """
+    grid, data, out = read_grid(config), PreparedData.open(config.data), Path(config.out).expanduser()
+    jobs, threads, gpus = _share_out(config)
+    schedule = Schedule(grid, data, out, device=config.device, threads=threads)
+    cells = [cell for cell in grid if not config.only or any(fnmatch(cell.name, wanted) for wanted in config.only)]
+    if not cells:
+        example = next(iter(grid)).name
+        raise ValueError(f"only must match names of cells, such as {example}, got {', '.join(config.only)}")
+    check_same_protocol(out, grid.settings())
+    if config.dry_run:
+        from .dry_run import dry_run
+
+        return dry_run(schedule, cells, jobs)
+    with _locked(out):
+        write_whole(out / "grid.yaml", yaml.safe_dump(grid.settings(), sort_keys=False))
+        place: Jobs = LocalJobs(jobs, threads or 1, gpus)
+        if config.on == "slurm":
+            place = ClusterJobs(out / "logs" / "submitit", jobs, config.slurm)
+        Runner(schedule, cells, place).run()
+    return None
+
+
+def read_grid(config: SweepConfig) -> Grid:
+    """The grid that is asked for, with what is changed in it.
+
+    Raises:
+        FileNotFoundError, ValueError: it is neither a file nor a shipped one, or no grid.
+    """
+    path = Path(config.grid).expanduser()
+    if not path.is_file():
+        if config.grid not in grids():
+            raise FileNotFoundError(f"grid must be a YAML file or one of {', '.join(grids())}, got {config.grid!r}")
+        path = grids()[config.grid]
+    changed = {name: getattr(config, name) for name in ("seeds", "widths", "layouts", "match", "reference")}
+    return Grid.read(path, **{name: value for name, value in changed.items() if value is not None})
+
+
+def check_same_protocol(out: Path, settings: dict[str, Any]) -> None:
+    """Raise a ValueError where the sweep in `out` has another protocol; its axes may grow."""
+    try:
+        began = yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if out.is_dir() and any(out.iterdir()):
+            raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
+        return
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it") from error
+    before, now = _flat(began), _flat(settings)
+    for name in sorted(before.keys() | now.keys()):
+        if name.partition(".")[0] not in _MAY_GROW and before.get(name) != now.get(name):
+            raise ValueError(
+                f"{name} must stay {before.get(name)} in the sweep of {out}, got {now.get(name)}: choose another out"
+            )
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted names; of what is no mapping, nothing."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _share_out(config: SweepConfig) -> tuple[int, int | None, int]:
+    """How many runs at a time, with how many threads each, on how many GPUs of this machine."""
+    if config.on == "slurm":
+        assert config.jobs is not None  # checked by the config
+        return config.jobs, config.threads, 0
+    from frailt.training.hardware import choose_device  # here because it loads torch
+
+    device, cores = choose_device(config.device), len(os.sched_getaffinity(0))
+    gpus = 0
+    if device.type == "cuda":
+        from torch.cuda import device_count
+
+        gpus = device_count() if device.index is None else 1
+    jobs = config.jobs or gpus or cores
+    return jobs, config.threads or max(1, cores // jobs), gpus
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"out is in use by another sweep, got {out}: wait for it, or stop it") from error
+        yield

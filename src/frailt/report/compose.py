@@ -1,0 +1,96 @@
+"""A report on sweeps as a document: what holds first, then what it rests on."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from . import sections, tables
+from .document import Block, Bullets, Document, Heading, Paragraph
+from .figures import LOOKS, suffix_of
+from .findings import Findings
+from .reading import Records
+from .studies import studies
+from .sweeps import Rate
+from .words import code, counted, plain, seeds, series
+
+_PARTS: tuple[tuple[str, Callable[[Findings, str], list[Block]]], ...] = (
+    ("What holds of the paper's claims", lambda found, suffix: sections.what_holds(found)),
+    ("Losses by width: Tables 2 and 3, Figures 4 and 5", sections.losses),
+    ("Losses by cost", sections.costs),
+    ("Differences", sections.differences),
+    ("Learning curves", sections.learning),
+    ("What a loop is worth", sections.loops),
+    ("Cells", sections.cells),
+)
+
+
+def compose(records: Records) -> Document:
+    """The document; with several studies each part has them one after another."""
+    found = [Findings(study) for study in studies(records.cells)]
+    blocks: list[Block] = [Paragraph(_about(records, found))]
+    for title, part in _PARTS:
+        blocks.append(Heading(2, title))
+        for each in found:
+            several = len(found) > 1
+            blocks += [Heading(3, each.study.title)] if several else []
+            blocks += part(each, suffix_of(each.study.title) if several else "")
+    rates = [*records.rates, *(rate for each in found for rate in each.study.rates)]
+    blocks += [Heading(2, "Protocol"), tables.of_protocol(records.protocol, records.cells), *_rates(records, rates)]
+    blocks += _not_here(records)
+    summary = [line for each in found for line in _summary(each, named=len(found) > 1)]
+    return Document("FraiLT beside standard transformers", tuple(blocks), tuple(summary))
+
+
+def _summary(found: Findings, *, named: bool) -> list[str]:
+    """The answers to the paper's questions, and every comparison at the width that has most of them."""
+    lines = [f"{found.study.title}:"] if named else []
+    if found.study.matched is None:
+        lines += [
+            f"{each.question} Here {each.here}; in the paper {each.in_the_paper}: {each.verdict}."
+            for each in found.answers
+        ]
+    widths = [each.width for each in found.comparisons]
+    most = max(widths, key=lambda width: (widths.count(width), width), default=None)
+    return [*lines, *(each.sentence() for each in found.comparisons if each.width == most)]
+
+
+def _about(records: Records, found: Sequence[Findings]) -> str:
+    sources = series(sorted({code(cell.source) for cell in records.cells}))
+    widths = series([str(width) for width in sorted({cell.width for cell in records.cells})])
+    layouts = series([f"`{v}`" for v in sorted({cell.variant for cell in records.cells}, key=lambda v: v.order)])
+    count = len({cell.seed for cell in records.cells})
+    budgets = series(list(dict.fromkeys(each.study.title for each in found)))
+    chosen = bool(records.rates) or any(each.study.rates for each in found)
+    stories = "of the validation stories of odd number" if records.halves else "of all validation stories"
+    if chosen:
+        by = "on the others" if records.halves else "perhaps on some of the same"
+        stories += f", learning rates having been chosen {by}"
+    asked = f" of the {records.wanted} that the grid asks for" if records.wanted else ""
+    return (
+        f"{counted(len(records.cells), 'finished run')}{asked}: {layouts} at width {widths}, {seeds(count)}, {budgets} "
+        f"over {sources}. Losses are nats per token {stories}. Intervals are Student's, 95 % each, over seeds; "
+        "differences are paired by seed. *Undecided* is what an interval around 0, or a single seed, leaves open; the "
+        "size of an effect is called so where the half-width is above a third of the paper's. No number of the paper "
+        f"is in a column of ours; — is what was not run. {LOOKS}"
+    )
+
+
+def _rates(records: Records, rates: Sequence[Rate]) -> Iterable[Block]:
+    if not rates:
+        return []
+    rules = " ".join(plain(rule) for rule in records.rules)
+    about = (
+        "**Learning rates**, and the nats per token of the trials that they were chosen by; the chosen one in bold. "
+        f"One at an edge has nothing tried beyond it. {rules}"
+    )
+    return [Paragraph(about.strip()), tables.of_rates(rates)]
+
+
+def _not_here(records: Records) -> list[Block]:
+    blocks: list[Block] = []
+    if records.missing:
+        blocks += [
+            Heading(2, "Missing"),
+            Paragraph(f"Asked for and not finished: {series(list(map(code, records.missing)))}."),
+        ]
+    if records.left_out:
+        blocks += [Heading(2, "Left out"), Bullets(tuple(map(plain, records.left_out)))]
+    return blocks

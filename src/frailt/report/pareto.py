@@ -1,0 +1,45 @@
+"""What a loss costs: unique parameters, training FLOPs, seconds; and which models nothing cheaper beats."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from .cells import Cell, Variant
+from .statistics import Estimate, estimate
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A model with its mean cost over seeds, and its loss."""
+
+    variant: Variant
+    width: int
+    cost: float
+    loss: Estimate
+
+
+def priced(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Priced]:
+    """Every variant and width."""
+    groups: dict[tuple[Variant, int], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.variant, cell.width), []).append(cell)
+    return [
+        Priced(variant, width, fmean(map(cost, group)), estimate([cell.nats for cell in group]))
+        for (variant, width), group in groups.items()
+    ]
+
+
+def front(models: Sequence[Priced]) -> list[Priced]:
+    """Those that have a lower mean loss than every model that costs as much or less, from cheap to dear."""
+    found: list[Priced] = []
+    for model in sorted(models, key=lambda model: (model.cost, model.loss.mean)):
+        if not found or model.loss.mean < found[-1].loss.mean:
+            found.append(model)
+    return found
+
+
+def of_one_machine(cells: Sequence[Cell]) -> tuple[str, list[Cell]]:
+    """The machine that ran most cells, the first by name of those that ran as many, and its cells."""
+    machines = [cell.machine for cell in cells]
+    most = min(set(machines), key=lambda machine: (-machines.count(machine), machine))
+    return most, [cell for cell in cells if cell.machine == most]

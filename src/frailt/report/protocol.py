@@ -1,0 +1,79 @@
+"""What all cells of a report must share: the data, and every setting that bears on results and is no axis of a grid."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from frailt.experiments.records import Run
+
+AXES = frozenset(
+    {
+        "model.layout", "model.hidden_size", "model.intermediate_size", "model.iteration_encoding", "seed",
+        "learning_rate", "passes", "tokens", "steps",
+    }
+)  # fmt: skip
+"""What a grid varies from cell to cell."""
+
+WITHOUT_BEARING = frozenset(
+    {
+        "data", "out", "device", "threads", "compile", "parallel", "accumulation_steps", "gradient_checkpointing",
+        "evaluations", "evaluation_share", "log_every_steps", "report_to", "save_every_minutes", "save_every_steps",
+        "save_total_limit", "on_nonfinite",
+    }
+)  # fmt: skip
+"""Where and how a run runs, and what it notes meanwhile. Where the data lies may differ; which data it is may not."""
+
+BY_WIDTH = "1/sqrt(hidden_size)"
+"""What initializer_range is said to be where each cell's follows from its width."""
+
+Settings = dict[str, Any]
+
+
+def settings_of(run: Run) -> Settings:
+    """The fingerprint of the data, and the settings that cells must share, by dotted name."""
+    flat: Settings = {"data_hash": run.record["data"]["data_hash"]}
+    for name, value in run.config.items():
+        inner = value if name == "model" and isinstance(value, dict) else None
+        flat |= {f"model.{key}": each for key, each in inner.items()} if inner is not None else {name: value}
+    return {name: value for name, value in flat.items() if name not in AXES | WITHOUT_BEARING}
+
+
+def protocol_of(runs: Mapping[str, Run]) -> Settings:
+    """The setting that most runs have, name by name; where two are as frequent, that of the first run."""
+    names = dict.fromkeys(name for run in runs.values() for name in settings_of(run))
+    return {name: _most_frequent([each for run in runs.values() for each in _readings(run, name)]) for name in names}
+
+
+def departure(run: Run, protocol: Settings) -> str | None:
+    """How a run differs from the protocol, in words; None where it does not.
+
+    A setting that one of them does not name agrees: versions of the library add settings, with what was done before
+    as default.
+    """
+    settings = settings_of(run)
+    for name, value in protocol.items():
+        if name in settings and value not in _readings(run, name):
+            return f"{name} must be {_short(value)} as in most cells, got {_short(settings[name])}"
+    return None
+
+
+def _readings(run: Run, name: str) -> list[Any]:
+    """What a run may be said to have at `name`: its value, and for a width-dependent one also the rule."""
+    settings = settings_of(run)
+    if name not in settings:
+        return []
+    value = settings[name]
+    width = run.record["model"]["hidden_size"]
+    if name == "model.initializer_range" and isinstance(width, int) and value == round(width**-0.5, 6):
+        return [value, BY_WIDTH]
+    return [value]
+
+
+def _most_frequent(values: Sequence[Any]) -> Any:
+    counts = Counter(map(repr, values))
+    return max(values, key=lambda value: counts[repr(value)])  # the first of those that are as frequent
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else f"{text[:12]}…"
