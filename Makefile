@@ -12,11 +12,12 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help core setup quickstart test lint soak test-imports clean
+.PHONY: help core setup quickstart test test-judge lint soak test-imports clean
 
 help:
 	@echo "make quickstart    set up, train a FraiLT and its matched standard models, compare them, tell a story"
 	@echo "make test          set up and run the tests"
+	@echo "make test-judge    set up what the judge needs, and run its tests against a server on loopback"
 	@echo "make lint          set up, check style and types"
 	@echo "make soak          kill a training run 50 times and see that nothing is lost (a quarter of an hour or more)"
 	@echo "make test-imports  import every module; in a fresh clone, with the core dependencies only"
@@ -43,6 +44,12 @@ quickstart: $(CORE)
 test: $(STAMP)
 	@echo "== Tests"
 	@$(BIN)/python -m pytest -n 2
+
+# Apart, because Inspect brings sixty packages: what of these tests needs none of them runs in make test.
+test-judge: $(STAMP)
+	@$(PIP) -e '.[judge]'
+	@echo "== Tests of the judge"
+	@$(BIN)/python -m pytest -n 2 tests/judge
 
 lint: $(STAMP)
 	@echo "== Style and types"

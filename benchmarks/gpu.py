@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import recording
+import report
 from compile import LAYOUTS, MODES, measure, new_measurements
 from interleave import Contender, compare
 from train import by_width, cell_contenders, probe
-
-import report
 
 RUN_AGAIN = 75
 ROWS = {64: 128, 128: 128, 256: 128, 512: 128, 1024: 64}

@@ -23,9 +23,9 @@ from statistics import median
 import pyarrow
 import sentencepiece
 from pyarrow import parquet
+from report import machine
 
 from frailt.data.builtin import stories
-from report import machine
 
 SHARD_BYTES = 8_000_000
 CHILD = """

@@ -19,6 +19,7 @@ LAYERS = {
     "planning": 3,
     "inference": 3,
     "evaluation": 3,
+    "judge": 3,
     "experiments": 4,
     "analysis": 4,
     "report": 5,

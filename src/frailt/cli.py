@@ -72,6 +72,14 @@ COMMANDS = {
     "report": Command(
         "frailt.report.config:ReportConfig", "frailt.report.report:report", "tables and figures of sweeps"
     ),
+    "judge": Command(
+        "frailt.judge.config:JudgeConfig", "frailt.judge.judge:judge", "grade stories by a language model"
+    ),
+    "judge-quality": Command(
+        "frailt.judge.config:JudgeQualityConfig",
+        "frailt.judge.quality:judge_quality",
+        "what a judge's grades are worth: agreement, order, length, intervals",
+    ),
     "compare": Command(
         "frailt.experiments.compare:CompareConfig", "frailt.experiments.compare:compare", "finished runs side by side"
     ),
