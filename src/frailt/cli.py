@@ -62,6 +62,11 @@ COMMANDS = {
         "frailt.evaluation.config:EvaluateConfig", "frailt.evaluation.loss:evaluate", "loss of a checkpoint"
     ),
     "generate": Command("frailt.inference.config:GenerateConfig", "frailt.inference.generate:generate", "tell stories"),
+    "complete": Command(
+        "frailt.inference.config:CompleteConfig",
+        "frailt.inference.complete:complete",
+        "complete story beginnings with several checkpoints, for a judge",
+    ),
     "sweep": Command(
         "frailt.experiments.config:SweepConfig",
         "frailt.experiments.sweep:sweep",

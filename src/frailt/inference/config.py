@@ -1,6 +1,6 @@
 """What a generation is told; plain, without torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)
@@ -62,3 +62,54 @@ class GenerateConfig:
             raise ValueError(f"samples must be 1 where greedy is true, for they would be equal, got {self.samples}")
         if self.stream and (self.samples > 1 or self.prompts_file is not None):
             raise ValueError("stream shows one story: leave out prompts_file, and samples above 1")
+
+
+@dataclass(kw_only=True)
+class CompleteConfig:
+    """Complete beginnings of stories with each of several checkpoints, for a judge or for measures of text.
+
+    What a completion is depends on its checkpoint, its beginning and its sample's number alone: not on batches.
+
+    Args:
+        checkpoints: checkpoint or run folders.
+        out: folder that gets a folder per checkpoint; what is finished there is left as it is.
+        prompts: beginnings, a YAML list or a text file with one a line; by default twenty that are shipped.
+        samples: completions per beginning.
+        max_new_tokens: longest completion; by default up to the model's context.
+        temperature: below 1 draws likelier tokens, above 1 less likely ones; 0 takes the likeliest.
+        top_p: draw among the likeliest tokens that make up this probability.
+        top_k: draw among so many likeliest tokens; 0 for all.
+        seed: fixes what is drawn.
+        iterations: how often looped groups run; by default as trained. One number, or one per group.
+        batch_size: stories told at a time.
+        device: auto is a GPU where there is one.
+        threads: CPU threads; by default torch's own choice.
+    """
+
+    checkpoints: list[str] = field(default_factory=list)
+    out: str
+    prompts: str | None = None
+    samples: int = 10
+    max_new_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    iterations: int | list[int] | None = None
+    batch_size: int = 44
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.checkpoints:
+            raise ValueError("checkpoints must name at least one checkpoint or run folder")
+        for name in ("samples", "max_new_tokens", "batch_size", "threads"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("temperature", "top_k", "seed"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.temperature == 0 and (self.samples > 1 or self.top_p < 1 or self.top_k):
+            raise ValueError("temperature 0 draws nothing: samples must be 1, and top_p and top_k be left out")

@@ -84,7 +84,7 @@ def tell(
     """
     bos, stops = story_token_ids(tokenizer)
     context = model.config.max_position_embeddings
-    encoded = [_encode(tokenizer, prompt, context) for prompt in prompts]
+    encoded = [encode(tokenizer, prompt, context) for prompt in prompts]
     model.eval()
     torch.manual_seed(seed)
     for start in range(0, len(prompts), batch_size):
@@ -106,10 +106,10 @@ def tell(
         for prompt, tokens, new in told:
             new = new[: context - len(tokens)]
             end = next((i for i, token in enumerate(new) if token in stops), None)
-            yield Story(prompt, _continuation(tokenizer, tokens, new[:end]), end is not None)
+            yield Story(prompt, continuation(tokenizer, tokens, new[:end]), end is not None)
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> list[int]:
+def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> list[int]:
     [tokens] = encode_stories(tokenizer, [prompt])
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokens:
         unknown = sorted(
@@ -126,7 +126,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> li
     return tokens
 
 
-def _continuation(tokenizer: PreTrainedTokenizerFast, prompt: list[int], new: list[int]) -> str:
+def continuation(tokenizer: PreTrainedTokenizerFast, prompt: list[int], new: list[int]) -> str:
     """The text of `new` behind `prompt`, which begins with BOS. Decoded alone it would lose its leading space."""
     before, whole = (
         str(tokenizer.decode(tokens, clean_up_tokenization_spaces=False)) for tokens in (prompt[1:], prompt[1:] + new)
@@ -177,7 +177,7 @@ class _PromptThenStory(BaseStreamer):
 
     def _text(self, tokens: int) -> str:
         assert self.prompt is not None
-        return _continuation(self.tokenizer, self.prompt, self.new[:tokens])
+        return continuation(self.tokenizer, self.prompt, self.new[:tokens])
 
     def _show(self, text: str) -> None:
         print(text[self.shown :], end="", flush=True)
