@@ -10,16 +10,14 @@ What is done is read from the runs themselves, so a sweep can be killed at any t
     logs/          what each run printed
 """
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from frailt.data.locks import locked
 from frailt.data.packing import PreparedData
 from frailt.data.whole_files import write_whole
 
@@ -53,7 +51,7 @@ def sweep(config: SweepConfig) -> str | None:
         from .dry_run import dry_run
 
         return dry_run(schedule, cells, jobs)
-    with _locked(out):
+    with locked(out, "sweep"):
         write_whole(out / "grid.yaml", yaml.safe_dump(grid.settings(), sort_keys=False))
         place: Jobs = LocalJobs(jobs, threads or 1, gpus)
         if config.on == "slurm":
@@ -118,14 +116,3 @@ def _share_out(config: SweepConfig) -> tuple[int, int | None, int]:
         gpus = device_count() if device.index is None else 1
     jobs = config.jobs or gpus or cores
     return jobs, config.threads or max(1, cores // jobs), gpus
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"out is in use by another sweep, got {out}: wait for it, or stop it") from error
-        yield

@@ -6,7 +6,6 @@ CHECKPOINT/            grades.jsonl and judged.json of each checkpoint
 logs/                  Inspect's logs: inspect view --log-dir OUT/logs
 """
 
-import fcntl
 import json
 import signal
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from frailt.data.locks import locked
 from frailt.data.whole_files import write_whole
 from frailt.training.stopping import Stopped
 
@@ -57,7 +57,7 @@ def judge(config: JudgeConfig) -> str:
         return _plan(config, wanted, _left(config, wanted, ledger), ledger)
     _need_extra()
     config.key()  # before anything is written
-    with _locked(out):
+    with locked(out, "judge"):
         check_same_judge(out, settings)
         ledger = Ledger(out / "replies.jsonl")
         left = _left(config, wanted, ledger)
@@ -215,14 +215,3 @@ def _stoppable(end: Callable[[BaseException], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"out is in use by another judge, got {out}: wait for it, or stop it") from error
-        yield
