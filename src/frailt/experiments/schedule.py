@@ -107,12 +107,9 @@ class Schedule:
         while rates := next_rates(self.grid.search, losses):
             ended = {}
             for rate in rates:
-                task = self._trial(cell, rate)
-                match self.state(task).status:
-                    case "finished":
-                        ended[rate] = task.chosen_on_nats()
-                    case "diverged":
-                        ended[rate] = float("inf")
+                state = self.state(self._trial(cell, rate))
+                if state.status in ("finished", "diverged"):
+                    ended[rate] = state.chosen_on_nats
             losses |= ended
             if len(ended) < len(rates):
                 break

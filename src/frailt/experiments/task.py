@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ class State:
     training_s: float = 0.0
     nats: float | None = None
     """The last training loss; of a finished run the validation loss."""
+    chosen_on_nats: float = math.inf
+    """What a search goes by: of a finished run the loss on the stories of even number, where its record has it."""
     reason: str = ""
     """Why it failed or diverged."""
 
@@ -68,7 +71,9 @@ class Task:
         steps, error = record.get("steps"), str(record.get("error", ""))
         if record.get("status") == "finished":
             nats = _at(record, "validation", "nats_per_token")
-            return State(status="finished", steps=steps, step=steps or 0, nats=nats)
+            even = _at(record, "validation", "even_stories", "nats_per_token")
+            chosen_on = nats if even is None else even
+            return State(status="finished", steps=steps, step=steps or 0, nats=nats, chosen_on_nats=chosen_on)
         if error.startswith("FloatingPointError"):
             return State(status="diverged", reason=error.partition(": ")[2])
         last = _last_row(self.folder / "metrics.jsonl")
@@ -90,11 +95,6 @@ class Task:
     def record(self) -> dict[str, Any]:
         """Its `run.json`."""
         return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-
-    def chosen_on_nats(self) -> float:
-        """The loss that a search goes by: on the stories of even number, where the record has it."""
-        validation = self.record()["validation"]
-        return validation.get("even_stories", validation)["nats_per_token"]
 
 
 def in_use(folder: Path) -> bool:

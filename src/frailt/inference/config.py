@@ -10,7 +10,7 @@ class GenerateConfig:
     Args:
         checkpoint: checkpoint folder, or run folder, whose last checkpoint is taken.
         prompt: beginning of a story; without it and prompts_file, stories are told from nothing.
-        prompts_file: text file with one beginning per line.
+        prompts_file: text file with one beginning per line, or a YAML list of them.
         samples: stories per beginning.
         max_new_tokens: longest continuation; by default up to the model's context.
         greedy: always the likeliest token, instead of drawing.

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from frailt.training.checkpoint import load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 
 from .config import GenerateConfig
+from .prompts import read_prompts
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -137,16 +137,7 @@ def continuation(tokenizer: PreTrainedTokenizerFast, prompt: list[int], new: lis
 def _prompts(config: GenerateConfig) -> list[str]:
     if config.prompts_file is None:
         return [config.prompt or ""]
-    try:
-        lines = Path(config.prompts_file).expanduser().read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"prompts_file must be UTF-8 text, got other bytes at {error.start} in {config.prompts_file}"
-        ) from error
-    prompts = [line for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"prompts_file must have at least one line, got none in {config.prompts_file}")
-    return prompts
+    return read_prompts(config.prompts_file, "prompts_file")
 
 
 class _PromptThenStory(BaseStreamer):
