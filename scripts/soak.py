@@ -57,8 +57,6 @@ def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120, long
         found.while_writing += any((run / "checkpoints").glob(".*.partial")) if run.exists() else 0
     _finish(data, run, steps)
     _check_equal(run, reference, found)
-    record = json.loads((run / "run.json").read_text())
-    found.went_on_from.update(row["from_step"] for row in record.get("went_on", []))
     return found
 
 
@@ -101,6 +99,8 @@ def _wait(process: subprocess.Popen, run: Path, seconds: float, writing: bool) -
 
 
 def _check_equal(run: Path, reference: Path, found: Soak) -> None:
+    record = json.loads((run / "run.json").read_text())
+    found.went_on_from.update(row["from_step"] for row in record.get("went_on", []))
     for name in ("best", "last"):
         weights = [(folder / name / "model.safetensors").read_bytes() for folder in (run, reference)]
         if weights[0] != weights[1]:
