@@ -38,7 +38,7 @@ def test_there_are_no_others():
     assert [str(variant) for variant in paper.losses().variants] == ["1", "2", "4", "8", "1^2", "1^8", "2^4", "4^2"]
 
 
-def test_the_judges_scores_are_there_for_later():
+def test_the_papers_grades_are_of_35_models():
     scores = paper.tables()["judge_scores"]
     assert len(scores) == 35
     assert {row["source"] for row in scores} == {"Tables 4, 5"}

@@ -144,7 +144,7 @@ def test_the_papers_own_numbers_need_no_sweep(tmp_path):
     out = tmp_path / "paper"
     said = report(ReportConfig(out=str(out), paper=True))
     assert {path.name for path in out.glob("figures/*.svg")} == {
-        "figure-4.svg", "figure-5.svg", "differences.svg", "worth.svg",
+        "figure-4.svg", "figure-5.svg", "figure-6.svg", "figure-7.svg", "differences.svg", "worth.svg",
     }  # fmt: skip
     assert "`4^2` against `8`, equal depth: behind at width 64 (0.123)" in said
     assert "<td>0.559</td>" in (out / "report.html").read_text(encoding="utf-8")
@@ -165,7 +165,10 @@ def test_a_report_needs_no_torch(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"out": "x"}, "sweeps must name at least one folder made by frailt sweep, or paper be given"),
+        (
+            {"out": "x"},
+            "sweeps must name at least one folder made by frailt sweep, or judged one made by frailt judge, or compl",
+        ),
         ({"out": "x", "sweeps": ["a"], "paper": True}, r"sweeps must be left out with paper, got \['a'\]"),
         ({"out": "", "sweeps": ["a"]}, "out must name a folder, got an empty text"),
     ],

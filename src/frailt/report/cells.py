@@ -2,17 +2,16 @@
 
 import math
 import re
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from frailt.experiments.records import Run, at
 from frailt.model.layout import Layout
 
+from .fields import count, positive, text
+
 Curve = dict[int, float]
 """Nats per token by tokens trained on, in their order."""
-
-LARGEST = sys.float_info.max
 
 LEARNED = "learned"
 """The paper's iteration encoding."""
@@ -122,26 +121,26 @@ def cell_of(
         ValueError: something is missing, or not what it should be.
     """
     record, config = run.record, run.config
-    nats = _positive(record, "validation.odd_stories.nats_per_token" if halves else "validation.nats_per_token")
+    nats = positive(record, "validation.odd_stories.nats_per_token" if halves else "validation.nats_per_token")
     encoding = at(record, "model.iteration_encoding")
     return Cell(
         name=name,
-        variant=Variant.of(_text(record, "model.layout"), encoding if isinstance(encoding, str) else LEARNED),
-        width=width or _count(record, "model.hidden_size"),
-        hidden_size=_count(record, "model.hidden_size"),
+        variant=Variant.of(text(record, "model.layout"), encoding if isinstance(encoding, str) else LEARNED),
+        width=width or count(record, "model.hidden_size"),
+        hidden_size=count(record, "model.hidden_size"),
         budget=budget or budget_of(config),
         matched=matched,
-        learning_rate=_positive(config, "learning_rate"),
-        seed=_count(config, "seed", least=0),
+        learning_rate=positive(config, "learning_rate"),
+        seed=count(config, "seed", least=0),
         nats=nats,
-        chosen_by=_positive(record, "validation.even_stories.nats_per_token") if halves else nats,
-        data_hash=_text(record, "data.data_hash"),
+        chosen_by=positive(record, "validation.even_stories.nats_per_token") if halves else nats,
+        data_hash=text(record, "data.data_hash"),
         source=str(at(record, "data.source") or "unknown"),
-        unique_parameters=_count(record, "model.parameters.total"),
-        training_flops_per_token=_count(record, "model.training_flops_per_token"),
-        tokens=_count(record, "tokens"),
-        training_s=_positive(record, "training_s"),
-        tokens_per_s=_positive(record, "tokens_per_s"),
+        unique_parameters=count(record, "model.parameters.total"),
+        training_flops_per_token=count(record, "model.training_flops_per_token"),
+        tokens=count(record, "tokens"),
+        training_s=positive(record, "training_s"),
+        tokens_per_s=positive(record, "tokens_per_s"),
         machine=_machine(record),
         precision=str(at(record, "precision") or "unknown"),
         version=" ".join(str(at(record, f"versions.{part}") or "unknown") for part in ("frailt", "commit")),
@@ -159,7 +158,7 @@ def budget_of(config: dict[str, Any]) -> str:
     """How long a run trains that is told `config`, in words; one pass where that says nothing."""
     for unit in ("tokens", "steps", "passes"):
         if config.get(unit) is not None:
-            return in_words(unit, _positive(config, unit))
+            return in_words(unit, positive(config, unit))
     return in_words("passes", 1)
 
 
@@ -184,24 +183,3 @@ def _curve(run: Run, what: str) -> Curve:
     if not all(map(math.isfinite, curve.values())):
         raise ValueError(f"metrics.jsonl must give {what} as finite numbers, and has others")
     return curve
-
-
-def _text(record: dict[str, Any], name: str) -> str:
-    value = at(record, name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be a text, got {value!r}")
-    return value
-
-
-def _count(record: dict[str, Any], name: str, least: int = 1) -> int:
-    value = at(record, name)
-    if type(value) is not int or value < least:
-        raise ValueError(f"{name} must be a whole number of {least} or more, got {value!r}")
-    return value
-
-
-def _positive(record: dict[str, Any], name: str) -> float:
-    value = at(record, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST:
-        raise ValueError(f"{name} must be a number above 0, got {value!r}")
-    return float(value)

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from . import sections, tables
+from . import score_sections, sections, tables
 from .document import Block, Bullets, Document, Heading, Paragraph
 from .figures import LOOKS, suffix_of
 from .findings import Findings
+from .judging import Judging
 from .reading import Records
 from .studies import studies
 from .sweeps import Rate
+from .told import NOTHING, Told
 from .words import code, counted, plain, seeds, series
 
 _PARTS: tuple[tuple[str, Callable[[Findings, str], list[Block]]], ...] = (
@@ -22,8 +24,29 @@ _PARTS: tuple[tuple[str, Callable[[Findings, str], list[Block]]], ...] = (
 )
 
 
-def compose(records: Records) -> Document:
-    """The document; with several studies each part has them one after another."""
+def compose(records: Records | None, told: Told = NOTHING, cutoff: float = 1.0) -> Document:
+    """The document; with several studies each part has them one after another.
+
+    Args:
+        records: of sweeps, if there are any.
+        told: what models told, and how it was graded.
+        cutoff: highest loss, in nats per token, that grades are fitted at.
+    """
+    judging = Judging(told, cutoff)
+    beside = score_sections.blocks_of(judging)
+    blocks, summary = _of_sweeps(records, beside) if records is not None else _of_stories(told, beside)
+    left_out = [*(records.left_out if records is not None else ()), *told.left_out]
+    if left_out:
+        blocks += [Heading(2, "Left out"), Bullets(tuple(map(plain, left_out)))]
+    return Document(
+        "FraiLT beside standard transformers",
+        tuple(blocks),
+        (*summary, *(judging.summary if told.graded else ())),
+        tuple(score_sections.pages_of(told)),
+    )
+
+
+def _of_sweeps(records: Records, beside: Sequence[Block]) -> tuple[list[Block], list[str]]:
     found = [Findings(study) for study in studies(records.cells)]
     blocks: list[Block] = [Paragraph(_about(records, found))]
     for title, part in _PARTS:
@@ -32,11 +55,22 @@ def compose(records: Records) -> Document:
             several = len(found) > 1
             blocks += [Heading(3, each.study.title)] if several else []
             blocks += part(each, suffix_of(each.study.title) if several else "")
+    blocks += beside
     rates = [*records.rates, *(rate for each in found for rate in each.study.rates)]
     blocks += [Heading(2, "Protocol"), tables.of_protocol(records.protocol, records.cells), *_rates(records, rates)]
-    blocks += _not_here(records)
-    summary = [line for each in found for line in _summary(each, named=len(found) > 1)]
-    return Document("FraiLT beside standard transformers", tuple(blocks), tuple(summary))
+    if records.missing:
+        names = series(list(map(code, records.missing)))
+        blocks += [Heading(2, "Missing"), Paragraph(f"Asked for and not finished: {names}.")]
+    return blocks, [line for each in found for line in _summary(each, named=len(found) > 1)]
+
+
+def _of_stories(told: Told, beside: Sequence[Block]) -> tuple[list[Block], list[str]]:
+    layouts = series([f"`{v}`" for v in sorted({each.variant for each in told.checkpoints}, key=lambda v: v.order)])
+    widths = series([str(width) for width in sorted({each.width for each in told.checkpoints})])
+    tellers = [f"{counted(len(told.checkpoints), 'checkpoint')}: {layouts} at width {widths}"] if layouts else []
+    tellers += [plain(each.name) for each in told.yardsticks]
+    about = f"Told by {series(tellers)}. No number of the paper is in a column of ours; — is what there is not."
+    return [Paragraph(about), *beside], []
 
 
 def _summary(found: Findings, *, named: bool) -> list[str]:
@@ -82,15 +116,3 @@ def _rates(records: Records, rates: Sequence[Rate]) -> Iterable[Block]:
         f"One at an edge has nothing tried beyond it. {rules}"
     )
     return [Paragraph(about.strip()), tables.of_rates(rates)]
-
-
-def _not_here(records: Records) -> list[Block]:
-    blocks: list[Block] = []
-    if records.missing:
-        blocks += [
-            Heading(2, "Missing"),
-            Paragraph(f"Asked for and not finished: {series(list(map(code, records.missing)))}."),
-        ]
-    if records.left_out:
-        blocks += [Heading(2, "Left out"), Bullets(tuple(map(plain, records.left_out)))]
-    return blocks

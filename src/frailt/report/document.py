@@ -67,7 +67,24 @@ class Picture:
     draw: "Callable[[], Figure]"
 
 
-Block = Heading | Paragraph | Bullets | Table | Picture
+@dataclass(frozen=True)
+class Link:
+    """A line that leads to another file of the report."""
+
+    text: str
+    target: str
+    """Its name beside the report."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file beside the report, made when it is written."""
+
+    name: str
+    render: "Callable[[], str]"
+
+
+Block = Heading | Paragraph | Bullets | Table | Picture | Link
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,8 @@ class Document:
     blocks: tuple[Block, ...]
     summary: tuple[str, ...] = ()
     """What a command prints of it: the verdicts, a line each."""
+    pages: tuple[Page, ...] = ()
+    """What is written beside it."""
 
     @property
     def pictures(self) -> list[Picture]:

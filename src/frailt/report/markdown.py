@@ -3,7 +3,7 @@
 import re
 from itertools import chain, repeat
 
-from .document import Block, Bullets, Document, Heading, Paragraph, Picture, Table
+from .document import Block, Bullets, Document, Heading, Link, Paragraph, Picture, Table
 
 FIRST_LINE = "<!-- written by frailt report, from records -->"
 
@@ -21,6 +21,8 @@ def _block(block: Block) -> str:
             return f"{'#' * block.level} {block.text}"
         case Paragraph():
             return block.text
+        case Link():
+            return f"[{block.text}]({block.target})"
         case Bullets():
             return "\n".join(f"- {item}" for item in block.items)
         case Table():

@@ -41,3 +41,29 @@ def leads(model: Variant, baseline: Variant) -> dict[int, float]:
     """Those at every width where the paper has both."""
     found = {width: lead(model, baseline, width) for width in losses().widths}
     return {width: value for width, value in found.items() if value is not None}
+
+
+JUDGE = "gpt-4-1106-preview"
+"""Who graded, section 3.3."""
+
+
+@cache
+def scores() -> dict[tuple[Variant, int], dict[str, Any]]:
+    """Tables 4 and 5: a row for each layout and width that was graded."""
+    return {(Variant.of(row["layout"]), row["dim"]): row for row in tables()["judge_scores"]}
+
+
+def graded() -> list[tuple[Variant, int]]:
+    """The models that the paper has grades of, by width and layout."""
+    return sorted(scores(), key=lambda place: (place[1], place[0].order))
+
+
+def score(variant: Variant, width: int, kind: str) -> float | None:
+    """The mean grade in a category, or their average; None where the paper has none."""
+    return scores().get((variant, width), {}).get(kind)
+
+
+def score_lead(model: Variant, baseline: Variant, width: int, kind: str) -> float | None:
+    """How much higher `model` is graded; None where the paper lacks one."""
+    own, other = score(model, width, kind), score(baseline, width, kind)
+    return None if own is None or other is None else own - other

@@ -8,15 +8,20 @@ from .document import Block, Bullets, Document, Heading, Paragraph, Picture
 from .figures import LOOKS, figures_4_and_5
 from .plots.as_layers import as_layers
 from .plots.differences import differences
+from .printed_scores import PrintedScores
 from .statistics import Estimate
 from .widths import passing_width
 from .words import number, series
 from .worth import worth
 
 
-def printed() -> Document:
-    """The whole of it; each number stands for one run, so nothing has an interval but what is fitted to many."""
-    losses = paper.losses()
+def printed(cutoff: float = 1.0) -> Document:
+    """The whole of it; each number stands for one run, so nothing has an interval but what is fitted to many.
+
+    Args:
+        cutoff: highest loss, in nats per token, that grades are fitted at.
+    """
+    losses, graded = paper.losses(), PrintedScores(cutoff)
     held = pairs(losses.variants)
     fits = [worth(losses, "learned", widths) for widths in (*([width] for width in losses.widths), losses.widths)]
     standard = [variant for variant in losses.variants if not variant.layout.is_looped]
@@ -30,9 +35,9 @@ def printed() -> Document:
     ]
     blocks: list[Block] = [
         Paragraph(
-            "The validation losses that the paper prints in its Tables 2 and 3, drawn and compared by what draws and "
-            "compares ours. The paper tells of no seeds: each number stands for one run, and a difference between two "
-            f"has no interval. {LOOKS}"
+            "What the paper prints, losses in its Tables 2 and 3 and grades in Tables 4 and 5, drawn and compared by "
+            "what draws and compares ours. The paper tells of no seeds: each number stands for one run, and a "
+            f"difference between two has no interval. {LOOKS}"
         ),
         Heading(2, "What the paper's numbers say"),
         Bullets(says),
@@ -59,8 +64,11 @@ def printed() -> Document:
             "Looped models stand at the layers that they act as, by the exponent fitted at their width.",
             lambda: as_layers(fits[:-1]),
         ),
+        *graded.tables(),
+        *graded.power_laws(),
+        *graded.chance(),
     ]
-    return Document("The paper's numbers, redrawn", tuple(blocks), says)
+    return Document("The paper's numbers, redrawn", tuple(blocks), (*says, *graded.of_loss))
 
 
 def _says(pair: Pair) -> str:

@@ -14,6 +14,7 @@ from .page import page
 from .plots.style import save, settle, styled
 from .printed import printed
 from .reading import read_records
+from .told import NOTHING, read_told
 
 
 def report(config: ReportConfig) -> str:
@@ -29,12 +30,13 @@ def report(config: ReportConfig) -> str:
     out = Path(config.out).expanduser()
     check_free(out)
     if config.paper:
-        document = printed()
+        document = printed(config.loss_cutoff)
     else:
-        records = read_records(config.sweeps)
-        for line in records.left_out:
+        records = read_records(config.sweeps) if config.sweeps else None
+        told = read_told(config.judged, config.completions) if config.judged or config.completions else NOTHING
+        for line in [*(records.left_out if records is not None else ()), *told.left_out]:
             print(f"frailt report: left out: {line}", file=sys.stderr)
-        document = compose(records)
+        document = compose(records, told, config.loss_cutoff)
     write_folder_whole(out.absolute(), lambda folder: write(document, folder))
     return "\n".join(
         [str(out / "report.md"), str(out / "report.html"), *(line.replace("*", "") for line in document.summary)]
@@ -67,3 +69,5 @@ def write(document: Document, folder: Path) -> None:
             svgs[picture.name] = (folder / "figures" / f"{picture.name}.svg").read_text(encoding="utf-8")
     (folder / "report.md").write_text(markdown(document), encoding="utf-8")
     (folder / "report.html").write_text(page(document, svgs), encoding="utf-8")
+    for beside in document.pages:
+        (folder / beside.name).write_text(beside.render(), encoding="utf-8")

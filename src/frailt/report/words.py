@@ -7,6 +7,9 @@ from .statistics import Estimate
 
 MISSING = "—"
 _MINUS = "−"
+_UNBROKEN = "\u00a0"
+"""A space at which no line is broken."""
+_LEAST_P = 0.001
 _HARMLESS = re.compile(r"[\w .,:;()^/+=-]+", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!&~])")
 
@@ -45,16 +48,33 @@ def seeds(count: int) -> str:
     return counted(count, "seed")
 
 
+def percent(share: float, *, signed: bool = False) -> str:
+    """Such as 3 %, on one line; its size alone unless `signed`."""
+    rounded = round(100 * share)
+    sign = "" if not signed or not rounded else "+" if rounded > 0 else _MINUS
+    return f"{sign}{abs(rounded)}{_UNBROKEN}%"
+
+
+def probability(p: float) -> str:
+    """Such as p = 0.62, or p < 0.001."""
+    return (f"p {p_alone(p)}" if p < _LEAST_P else f"p = {p_alone(p)}").replace(" ", _UNBROKEN)
+
+
+def p_alone(p: float) -> str:
+    """Such as 0.62, or < 0.001."""
+    return f"< {_LEAST_P}" if p < _LEAST_P else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def interval(low: float, high: float, digits: int = 3) -> str:
     """Such as [0.050, 0.088]."""
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
-def around(found: Estimate) -> str:
+def around(found: Estimate, digits: int = 3) -> str:
     """The interval of an estimate with a space before it; empty where it has none."""
-    return (
-        "" if found.half_width is None else f" {interval(found.mean - found.half_width, found.mean + found.half_width)}"
-    )
+    if found.half_width is None:
+        return ""
+    return f" {interval(found.mean - found.half_width, found.mean + found.half_width, digits)}"
 
 
 def nats(found: Estimate) -> str:
@@ -84,4 +104,5 @@ def code(text: object) -> str:
 
 def plain(text: object) -> str:
     """Text from records, on one line, with what might be markup taken literally."""
-    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+    whole = " ".join(str(text).split()).encode("utf-8", "replace").decode()  # halves of characters cannot be written
+    return _MARKUP.sub(r"\\\1", whole)
