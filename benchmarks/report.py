@@ -103,20 +103,25 @@ def render(records: Sequence[dict[str, Any]]) -> str:
 
 
 def _record(record: dict[str, Any]) -> Iterable[str]:
-    libraries = ", ".join(f"{name} {number}" for name, number in record["versions"].items() if number)
     cells = [cell for cell in record["cells"].values() if cell["contenders"]]
     if not cells and not record["compile"]:
         return
-    memory = record["machine"].get("memory_gb")
-    facts = [record["machine"]["cpu"], f"{record['machine']['cores']} cores", f"threads {record['threads']}"]
-    facts += [f"{memory} GB"] if memory else []
-    yield f"{', '.join(facts)}; {libraries}.\n"
+    yield facts(record)
     for cell in record["cells"].values():
         yield _cell(cell)
     if cells:
         yield _bars(cells)
     if record["compile"]:
         yield _compile(record["compile"])
+
+
+def facts(record: dict[str, Any]) -> str:
+    """A line on the machine and the libraries."""
+    libraries = ", ".join(f"{name} {number}" for name, number in record["versions"].items() if number)
+    memory = record["machine"].get("memory_gb")
+    found = [record["machine"]["cpu"], f"{record['machine']['cores']} cores", f"threads {record['threads']}"]
+    found += [f"{memory} GB"] if memory else []
+    return f"{', '.join(found)}; {libraries}.\n"
 
 
 # Throughput
@@ -131,7 +136,7 @@ def _cell(cell: dict[str, Any]) -> str:
         "AdamW, MB", "peak, MB", "planned, MB", "first step, s",
     ]  # fmt: skip
     rows = [_contender(cell, name) for name in cell["contenders"]]
-    return f"### {what}, {cell['precision']}\n\n{_table(columns, rows)}\n"
+    return f"### {what}, {cell['precision']}\n\n{table(columns, rows)}\n"
 
 
 def _contender(cell: dict[str, Any], name: str) -> list[str]:
@@ -150,10 +155,10 @@ def _contender(cell: dict[str, Any], name: str) -> list[str]:
         ratio(cell, name, "trainer") if own else MISSING,
         ratio(cell, name, "loop") if own else MISSING,
         f"{median(rates) * flops / ceiling:.0%}" if ceiling else MISSING,
-        _megabytes(entry["weight_bytes"]),
-        _megabytes(entry["optimizer_bytes"]),
-        _megabytes(entry["peak_memory_bytes"]),
-        _megabytes(entry["planned_peak_memory_bytes"]) if "gpu" in cell["device"] else MISSING,
+        megabytes(entry["weight_bytes"]),
+        megabytes(entry["optimizer_bytes"]),
+        megabytes(entry["peak_memory_bytes"]),
+        megabytes(entry["planned_peak_memory_bytes"]) if "gpu" in cell["device"] else MISSING,
         f"{entry['first_step_s']:.1f}" if cell.get("at_once", 1) == 1 else MISSING,
     ]
 
@@ -191,7 +196,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float] | None) -> tuple[float
 
 def ratio(cell: dict[str, Any], name: str, kind: str) -> str:
     """A contender's throughput to that of a peer at the cell's precision."""
-    return _ratio(ratios(cell["contenders"][name]["tokens_per_s"], rates_of(cell, kind, cell["precision"])))
+    return shown_ratio(ratios(cell["contenders"][name]["tokens_per_s"], rates_of(cell, kind, cell["precision"])))
 
 
 # What is aimed at
@@ -220,7 +225,7 @@ def _bars(cells: list[dict[str, Any]]) -> str:
                 rows.append(
                     [f"weights and AdamW to trainer's, `{layout}`", where, f"{unique:.3f}", f"{held:.3f}", verdict]
                 )
-    return f"### What was aimed at\n\n{_table(['ratio', 'where', 'bar', 'measured', ''], rows)}\n"
+    return f"### What was aimed at\n\n{table(['ratio', 'where', 'bar', 'measured', ''], rows)}\n"
 
 
 def _ours(cell: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, Any]]]]:
@@ -233,7 +238,7 @@ def _judged(ours: dict[str, Any], theirs: list[float] | None, bar: float) -> tup
     if found is None:
         return MISSING, MISSING
     verdict = "met" if found[0] >= bar else "within the spread" if found[2] >= bar else "not met"
-    return _ratio(found), verdict
+    return shown_ratio(found), verdict
 
 
 # Compile times
@@ -255,9 +260,9 @@ def _compile(measured: dict[str, Any]) -> str:
                     f"`{layout}`",
                     mode,
                     spread(first, "{:.1f}"),
-                    _ratio(ratios(first, [entry["first_step_s"] for entry in one])) if mode != "off" else MISSING,
+                    shown_ratio(ratios(first, [entry["first_step_s"] for entry in one])) if mode != "off" else MISSING,
                     spread(rates, "{:,.0f}"),
-                    _ratio(ratios(block, whole)) if mode == "block" else MISSING,
+                    shown_ratio(ratios(block, whole)) if mode == "block" else MISSING,
                 ]
             )
     columns = ["layout", "compile", "first step, s", "to layout `1`", "tokens/s", "block to whole"]
@@ -266,7 +271,7 @@ def _compile(measured: dict[str, Any]) -> str:
         f"{settings['precision']}\n\n"
         "Each run compiles into an empty cache. Aimed at: the first step with `block` takes at most 1.5 times that of "
         "layout `1`, and `block` trains at least 0.9 times as fast as `whole`.\n\n"
-        f"{_table(columns, rows)}\n"
+        f"{table(columns, rows)}\n"
     )
 
 
@@ -281,15 +286,15 @@ def spread(values: Sequence[float], form: str) -> str:
     return middle if len(values) == 1 else f"{middle} ({form.format(min(values))}–{form.format(max(values))})"
 
 
-def _ratio(found: tuple[float, float, float] | None) -> str:
+def shown_ratio(found: tuple[float, float, float] | None) -> str:
     return MISSING if found is None else f"{found[0]:.2f} ({found[1]:.2f}–{found[2]:.2f})"
 
 
-def _megabytes(size: int | None) -> str:
+def megabytes(size: int | None) -> str:
     return MISSING if size is None else f"{size / 1e6:,.1f}" if size < 1e8 else f"{size / 1e6:,.0f}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

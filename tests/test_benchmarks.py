@@ -17,7 +17,7 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", ["train", "compile", "gpu", "prepare"])
+@pytest.mark.parametrize("name", ["train", "compile", "gpu", "prepare", "generate"])
 def test_help_works(name):
     asked = subprocess.run([sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr
@@ -146,3 +146,30 @@ def test_rows_and_steps_are_given_by_width(script):
     assert by_width([2], [64, 128], {64: 16}) == {64: 2, 128: 2}
     with pytest.raises(SystemExit, match="one per width"):
         by_width([1, 2], [64, 128, 256], {64: 16})
+
+
+def test_the_page_on_decoding_is_what_the_records_say(script):
+    entries = {
+        "a": {"kind": "generate", "layout": "8", "compile": "off", "weight_bytes": 900_000, "first_call_s": 1.0},
+        "b": {"kind": "frailt", "layout": "2^4", "compile": "off", "weight_bytes": 300_000, "first_call_s": 1.0},
+        "c": {"kind": "frailt", "layout": "2^4", "compile": "on", "weight_bytes": 300_000, "first_call_s": 21.04},
+    }
+    for entry, rates in zip(entries.values(), ([80.0, 100.0], [90.0, 90.0], [250.0, 210.0]), strict=True):
+        entry |= {"tokens_per_s": rates, "first_token_s": 0.0123}
+    cell = {"hidden_size": 64, "batch": 44, "tokens": 20, "prompt_tokens": 3, "contenders": entries}
+    page = script("generation_page").render([record(cells={"c": cell, "d": cell | {"hidden_size": 256, "batch": 1}})])
+    _, generate, plain, compiled = rows_of(page, "Width 64, 44 rows, 20 tokens each")
+    assert generate[3:] == ["90 (80–100)", "—", "12", "—", "0.9"]
+    assert plain[3:] == ["90 (90–90)", "1.00 (0.90–1.12)", "12", "—", "0.3"]
+    assert compiled[3:] == ["230 (210–250)", "2.56 (2.10–3.12)", "12", "21.0", "0.3"]
+    assert rows_of(page, "What was aimed at")[1:] == [
+        ["`2^4` on to generate", "width 64, batch 44", "2.0", "2.56 (2.10–3.12)", "met"],
+        ["`2^4` on to generate", "width 256, batch 1", "1.0", "2.56 (2.10–3.12)", "met"],
+        ["weights, `2^4` to the Llama's", "width 256", "0.333", "0.333", "not met"],
+    ]
+
+
+def test_the_committed_page_on_decoding_is_what_the_committed_records_say(script, tmp_path):
+    page = script("generation_page")
+    page.write_page(tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == page.PAGE.read_text(encoding="utf-8")

@@ -9,8 +9,10 @@ from transformers import LogitsProcessorList
 from frailt import FraiLTConfig, FraiLTForCausalLM
 from frailt.cli import main
 from frailt.inference.cache import InPlaceCache
-from frailt.inference.decoding import Drawn, Greedy, decode
+from frailt.inference.decoding import Decoder
+from frailt.inference.drawing import Drawn, Greedy
 from frailt.inference.prompts import read_prompts
+from frailt.inference.threads import choose_threads
 from frailt.judge.completions import read_completions
 
 STOP = 7
@@ -47,7 +49,7 @@ def test_greedy_decoding_gives_what_generate_gives_alone(layout, heads, batch_si
     model, prompts = model_of(layout, num_key_value_heads=heads), prompts_of()
     free = [by_generate(model, prompt, None) for prompt in prompts]
     stop = free[0][len(free[0]) // 2]  # one that some rows come to, and others do not
-    found = decode(model, prompts, Greedy(), stops=[stop], batch_size=batch_size)
+    found = Decoder(model).decode(prompts, Greedy(), stops=[stop], batch_size=batch_size)
     assert [each.tokens for each in found] == [by_generate(model, prompt, stop) for prompt in prompts]
     assert [each.ended for each in found] == [stop in tokens for tokens in free]
     assert any(each.ended for each in found)
@@ -60,7 +62,7 @@ def test_fewer_iterations_decode_too():
     short = FraiLTForCausalLM(model.config).eval()
     short.load_state_dict(model.state_dict())
     [prompt] = prompts_of([9])
-    [found] = decode(short, [prompt], Greedy(), stops=[], max_new_tokens=11)
+    [found] = Decoder(short).decode([prompt], Greedy(), stops=[], max_new_tokens=11)
     assert found.tokens == by_generate(short, prompt, None, max_new_tokens=11)
 
 
@@ -78,7 +80,7 @@ def test_a_full_cache_is_an_error_and_not_a_wrong_answer():
 
 def drawn(model, prompts, numbers, batch_size=44) -> list[list[int]]:
     choose = Drawn(LogitsProcessorList(), numbers)
-    return [each.tokens for each in decode(model, prompts, choose, stops=[STOP], batch_size=batch_size)]
+    return [each.tokens for each in Decoder(model).decode(prompts, choose, stops=[STOP], batch_size=batch_size)]
 
 
 def test_what_a_row_draws_depends_on_its_own_numbers_alone():
@@ -102,7 +104,7 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
 
 def test_a_prompt_without_room_is_refused():
     with pytest.raises(ValueError, match="from 1 to 70 tokens, got 71"):
-        decode(model_of(), [[9] * 71], Greedy(), stops=[])
+        Decoder(model_of()).decode([[9] * 71], Greedy(), stops=[])
 
 
 # The command
@@ -183,3 +185,94 @@ def test_a_yaml_file_of_something_else_is_refused(text, tmp_path):
 
 def test_the_reference_beginnings_are_read(reference_data):
     assert len(read_prompts(reference_data / "story-beginnings.yaml")) == 44
+
+
+# The compiled step
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """Of a model, whose decoder compiles once for all tests."""
+    model = model_of("1^2")
+    return model, Decoder(model, "on")
+
+
+@pytest.mark.parametrize("batch_size", [3, 44])
+def test_the_compiled_step_gives_what_the_plain_one_gives(compiled, batch_size):
+    model, decoder = compiled
+    prompts = prompts_of()
+    free = [by_generate(model, prompt, None) for prompt in prompts]
+    stop = free[0][len(free[0]) // 2]
+    found = decoder.decode(prompts, Greedy(), stops=[stop], batch_size=batch_size)
+    assert found == Decoder(model).decode(prompts, Greedy(), stops=[stop])
+
+
+def test_one_graph_serves_all_numbers_of_rows_and_lengths(compiled):
+    from torch._dynamo.utils import counters
+
+    _, decoder = compiled
+    decoder.decode(prompts_of(), Greedy(), stops=[], max_new_tokens=3)
+    before = counters["stats"]["unique_graphs"]
+    decoder.decode(prompts_of((2, 2, 9, 31, 4, 4, 8)), Greedy(), stops=[], max_new_tokens=30)
+    decoder.decode(prompts_of((2, 3)), Greedy(), stops=[11], max_new_tokens=7)
+    assert counters["stats"]["unique_graphs"] == before > 0
+
+
+def test_compiling_waits_until_it_pays(monkeypatch):
+    decoder = Decoder(model_of("1"), "auto")
+    monkeypatch.setattr("frailt.inference.decoding.REPAYS_AFTER_S", 1e9)
+    decoder.decode(prompts_of(), Greedy(), stops=[], max_new_tokens=2, batch_size=1)
+    assert not decoder.step.compiled
+    monkeypatch.setattr("frailt.inference.decoding.REPAYS_AFTER_S", 1e-9)
+    monkeypatch.setattr("frailt.inference.step.Step.compile", lambda step: setattr(step, "compiled", True))
+    decoder.decode(prompts_of(), Greedy(), stops=[], max_new_tokens=2, batch_size=44)
+    assert not decoder.step.compiled  # nothing is left after a first batch
+    decoder.decode(prompts_of(), Greedy(), stops=[], max_new_tokens=2, batch_size=1)
+    assert decoder.step.compiled
+
+
+def test_asking_to_compile_without_a_compiler_is_refused(monkeypatch):
+    monkeypatch.setattr("frailt.inference.step.missing_for_compile", lambda device: "a C++ compiler")
+    with pytest.raises(ValueError, match=r"compile must be off where a C\+\+ compiler is missing, got on: install it"):
+        Decoder(model_of("1"), "on")
+    Decoder(model_of("1"), "auto").decode(prompts_of(), Greedy(), stops=[], max_new_tokens=2, batch_size=1)
+
+
+def test_a_stream_gives_what_decoding_gives_and_the_stop():
+    model, [prompt] = model_of(), prompts_of([9])
+    free = by_generate(model, prompt, None)
+    stop = free[len(free) // 2]
+    [found] = Decoder(model).decode([prompt], Greedy(), stops=[stop])
+    assert list(Decoder(model).stream(prompt, Greedy(), stops=[stop])) == [*found.tokens, stop]
+    assert list(Decoder(model).stream(prompt, Greedy(), stops=[], max_new_tokens=5)) == free[:5]
+
+
+# Threads
+
+
+@pytest.fixture
+def threads():
+    """A machine with four cores, for torch; put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_is_that_of_the_fastest_steps(threads, monkeypatch):
+    rates = {1: 3.0, 2: 9.0, 4: 5.0}
+    monkeypatch.setattr("frailt.inference.threads._Steps.per_second", lambda *_: rates[torch.get_num_threads()])
+    chosen = choose_threads(model_of("1"), 10)
+    assert chosen == "threads 2, as measured (tokens/s by threads: 1: 30, 2: 90, 4: 50)"
+    assert torch.get_num_threads() == 2
+
+
+def test_threads_that_are_asked_for_are_not_measured(threads):
+    assert choose_threads(model_of("1"), 10, 3) == ""
+    assert torch.get_num_threads() == 3
+
+
+def test_threads_are_measured_by_real_steps(threads, monkeypatch):
+    monkeypatch.setattr("frailt.inference.threads.MEASURE_S", 0.01)
+    assert choose_threads(model_of("1^2", num_key_value_heads=2), 3).startswith("threads ")
+    assert torch.get_num_threads() in (1, 2, 4)

@@ -3,21 +3,19 @@ import math
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import GenerationConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from frailt import FraiLTConfig, FraiLTForCausalLM
 from frailt.cli import main
 from frailt.data.tokenizer import story_token_ids
 from frailt.inference.config import GenerateConfig
+from frailt.inference.decoding import Decoder
+from frailt.inference.drawing import Sampling
 from frailt.inference.generate import tell
 from frailt.training.checkpoint import load_checkpoint, save_checkpoint
 
-GREEDY = GenerationConfig(do_sample=False)
+GREEDY = Sampling(temperature=0)
 PROMPTS = ["One day, Tom", "Lily had a red ball. She", "", "The dog", "A cat sat on the mat and saw a big bird"]
-
-
-def drawing(**changes) -> GenerationConfig:
-    return GenerationConfig(**({"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +61,8 @@ def always(byte_tokenizer):
     return always
 
 
-def stories(model, tokenizer, prompts, settings=GREEDY, **options):
-    return list(tell(model, tokenizer, prompts, settings, **options))
+def stories(model, tokenizer, prompts, sampling=GREEDY, **options):
+    return list(tell(Decoder(model.eval()), tokenizer, prompts, sampling, **options))
 
 
 def output_of(capsys, *arguments) -> str:
@@ -94,20 +92,17 @@ def test_greedy_takes_the_likeliest_token_by_a_loop_without_cache_or_padding(loa
 @pytest.mark.parametrize("max_new_tokens", [None, 9])
 def test_a_story_in_a_padded_batch_is_the_story_told_alone(max_new_tokens, loaded):
     model, tokenizer = loaded
-    settings = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens)
-    together = stories(model, tokenizer, PROMPTS, settings, batch_size=5)
+    together = stories(model, tokenizer, PROMPTS, max_new_tokens=max_new_tokens, batch_size=5)
     assert len({story.completion for story in together}) == 5
-    assert together == [stories(model, tokenizer, [prompt], settings)[0] for prompt in PROMPTS]
-    assert together == stories(model, tokenizer, PROMPTS, settings, batch_size=2)
+    assert together == [stories(model, tokenizer, [prompt], max_new_tokens=max_new_tokens)[0] for prompt in PROMPTS]
+    assert together == stories(model, tokenizer, PROMPTS, max_new_tokens=max_new_tokens, batch_size=2)
 
 
 def test_a_long_prompt_does_not_shorten_the_stories_of_later_batches(always, byte_tokenizer):
-    settings = GenerationConfig(do_sample=False)
     long, short = "x" * 20, "y"
-    told = stories(always("a"), byte_tokenizer, [long, short, short], settings, batch_size=1)
+    told = stories(always("a"), byte_tokenizer, [long, short, short], batch_size=1)
     # BOS, the prompt and the story fill the context of 23.
     assert [len(story.completion) for story in told] == [2, 21, 21]
-    assert settings.max_new_tokens is None  # the caller's settings are left as they are
 
 
 def test_a_long_prompt_does_not_shorten_the_stories_beside_it(always, byte_tokenizer):
@@ -117,7 +112,7 @@ def test_a_long_prompt_does_not_shorten_the_stories_beside_it(always, byte_token
 
 
 def test_a_story_is_at_most_so_many_tokens_as_asked(always, byte_tokenizer):
-    told = stories(always("a"), byte_tokenizer, ["y", "x" * 20], GenerationConfig(do_sample=False, max_new_tokens=5))
+    told = stories(always("a"), byte_tokenizer, ["y", "x" * 20], max_new_tokens=5)
     assert [story.completion for story in told] == ["aaaaa", "aa"]
 
 
@@ -139,13 +134,13 @@ def test_a_completion_keeps_the_space_at_its_beginning(loaded, run):
         model.model.embed_tokens.weight.normal_(std=0.01)
         model.model.embed_tokens.weight[:, 0] = 1.0
         model.model.embed_tokens.weight[word[0], 0] = 9.0
-    [told] = stories(model, tokenizer, ["Tom saw"], GenerationConfig(do_sample=False, max_new_tokens=2))
+    [told] = stories(model, tokenizer, ["Tom saw"], max_new_tokens=2)
     assert str(told) == "Tom saw" + 2 * start.replace("▁", " ")
 
 
 def test_without_a_prompt_a_story_begins_from_bos(loaded):
     model, tokenizer = loaded
-    [told] = stories(model, tokenizer, [""], GenerationConfig(do_sample=False, max_new_tokens=6))
+    [told] = stories(model, tokenizer, [""], max_new_tokens=6)
     with torch.no_grad():
         ids = [tokenizer.bos_token_id]
         for _ in range(6):
@@ -163,18 +158,18 @@ def test_a_control_token_written_in_a_prompt_is_text(always, byte_tokenizer):
 
 def test_the_same_seed_tells_the_same_stories_and_another_seed_others(loaded):
     model, tokenizer = loaded
-    first = stories(model, tokenizer, PROMPTS, drawing(), seed=1)
-    assert first == stories(model, tokenizer, PROMPTS, drawing(), seed=1)
-    assert first != stories(model, tokenizer, PROMPTS, drawing(), seed=2)
+    first = stories(model, tokenizer, PROMPTS, Sampling(), seed=1)
+    assert first == stories(model, tokenizer, PROMPTS, Sampling(), seed=1)
+    assert first != stories(model, tokenizer, PROMPTS, Sampling(), seed=2)
 
 
 def test_settings_that_leave_one_token_give_the_greedy_story(loaded):
     model, tokenizer = loaded
     greedy = stories(model, tokenizer, PROMPTS)
-    assert stories(model, tokenizer, PROMPTS, drawing(top_k=1)) == greedy
-    assert stories(model, tokenizer, PROMPTS, drawing(top_p=1e-6)) == greedy
-    assert stories(model, tokenizer, PROMPTS, drawing(temperature=1e-4)) == greedy
-    assert stories(model, tokenizer, PROMPTS, drawing()) != greedy
+    assert stories(model, tokenizer, PROMPTS, Sampling(top_k=1)) == greedy
+    assert stories(model, tokenizer, PROMPTS, Sampling(top_p=1e-6)) == greedy
+    assert stories(model, tokenizer, PROMPTS, Sampling(temperature=1e-4)) == greedy
+    assert stories(model, tokenizer, PROMPTS, Sampling()) != greedy
 
 
 # The command
@@ -245,13 +240,13 @@ def test_a_bad_value_is_refused(changes, message):
 
 
 def test_the_largest_seed_can_be_drawn_with(always, byte_tokenizer):
-    assert stories(always("a"), byte_tokenizer, ["x"], drawing(), seed=2**64 - 1)
+    assert stories(always("a"), byte_tokenizer, ["x"], Sampling(), seed=2**64 - 1)
 
 
 @pytest.mark.parametrize("length", [22, 23, 400])
 def test_a_prompt_that_leaves_no_room_is_refused_before_any_story_is_told(length, always, byte_tokenizer):
     with pytest.raises(ValueError, match=f"prompt must leave room in the context of 23 tokens, got {length + 1} in 'x"):
-        next(tell(always("a"), byte_tokenizer, ["short", "x" * length], GREEDY, batch_size=1))
+        stories(always("a"), byte_tokenizer, ["short", "x" * length], batch_size=1)
 
 
 def test_characters_that_the_tokenizer_does_not_know_are_named(always):
@@ -259,7 +254,7 @@ def test_characters_that_the_tokenizer_does_not_know_are_named(always):
     backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     with pytest.raises(ValueError, match=r"characters that the tokenizer knows, got é 🦊 in 'abé🦊'$"):
-        next(tell(always("a"), tokenizer, ["ab", "abé🦊"], GREEDY))
+        stories(always("a"), tokenizer, ["ab", "abé🦊"])
     assert len(stories(always("a"), tokenizer, ["ab"])) == 1
 
 

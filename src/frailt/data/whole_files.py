@@ -13,10 +13,19 @@ HASHES = "files.json"
 
 def write_whole(path: Path, text: str) -> None:
     """Write under another name, then rename: a file that is there is whole."""
+    write_file_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_file_whole(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file under another name, then rename it; what was begun is removed where it fails."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    _sync(partial)
-    partial.replace(path)
+    try:
+        fill(partial)
+        _sync(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
 
 

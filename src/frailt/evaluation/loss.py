@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from frailt.data.packing import PreparedData, TokenStream
-from frailt.training.checkpoint import check_same_tokenizer, load_checkpoint, quiet_transformers, trained_context
+from frailt.training.checkpoint import about_run, check_same_tokenizer, load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 from frailt.training.validation import validation_loss
 
@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
     check_same_tokenizer(tokenizer, data, config.checkpoint)
     longest = model.config.max_position_embeddings
-    context = config.context or trained_context(config.checkpoint) or longest
+    context = config.context or about_run(config.checkpoint).context or longest
     if context > longest:
         raise ValueError(f"context must be at most the model's {longest} tokens, got {context}")
     model.float()

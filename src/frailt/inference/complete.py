@@ -12,24 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import LogitsProcessorList
-from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from frailt.data.tokenizer import story_token_ids
 from frailt.data.whole_files import sha256, write_whole
-from frailt.model import FraiLTForCausalLM
 from frailt.training.build import model_record
-from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
+from frailt.training.checkpoint import about_run, checkpoint_folder, load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 from frailt.training.run_folder import versions
 
 from .config import CompleteConfig
-from .decoding import Drawn, Greedy, decode
+from .decoding import Decoder
+from .drawing import Sampling
 from .generate import continuation, encode
 from .prompts import read_prompts
+from .threads import choose_threads
 
 _RECORD = "completions.json"
 
@@ -45,10 +43,8 @@ def complete(config: CompleteConfig) -> str:
             completions of other settings.
     """
     device, prompts = choose_device(config.device), read_prompts(config.prompts)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     quiet_transformers()
-    lines = []
+    lines, most_threads = [], torch.get_num_threads()
     for checkpoint, name in zip(config.checkpoints, _names(config.checkpoints), strict=True):
         folder = Path(config.out).expanduser() / name
         settings = _settings(config, checkpoint, prompts)
@@ -56,6 +52,7 @@ def complete(config: CompleteConfig) -> str:
             _check_same(found, settings, folder)
             lines.append(f"{folder}: finished before")
             continue
+        torch.set_num_threads(most_threads)  # each model has a number that is its best
         lines.append(_complete_one(config, checkpoint, prompts, settings, folder, device))
     return "\n".join(lines)
 
@@ -68,18 +65,22 @@ def _complete_one(
     folder: Path,
     device: torch.device,
 ) -> str:
+    run = about_run(checkpoint)
     model, tokenizer = load_checkpoint(checkpoint, device=device, iterations=config.iterations)
     model.eval()
     context = model.config.max_position_embeddings
     _, stops = story_token_ids(tokenizer)
     asked = [(i, sample) for i in range(len(prompts)) for sample in range(config.samples)]
     encoded = [encode(tokenizer, prompt, context) for prompt in prompts]
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, top_k=config.top_k)
+    if chosen := choose_threads(model, min(len(asked), config.batch_size), config.threads):
+        print(f"frailt complete: {chosen}", file=sys.stderr)
+    decoder = Decoder(model, config.compile)
     began = time.perf_counter()
     with tqdm(total=len(asked), unit="story", desc=folder.name, leave=False, disable=None) as bar:
-        found = decode(
-            model,
+        found = decoder.decode(
             [encoded[i] for i, _ in asked],
-            _choice(config, asked, context, model),
+            sampling.choice(model, [(config.seed, i, sample) for i, sample in asked]),
             stops=stops,
             max_new_tokens=config.max_new_tokens,
             batch_size=config.batch_size,
@@ -101,10 +102,14 @@ def _complete_one(
     write_whole(folder / "completions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     record = {
         **settings,
-        **_about_run(checkpoint),
+        "seed": run.seed,
+        "data_hash": run.data_hash,
+        "validation_nats_per_token": run.nats_per_token,
         "model": model_record(model, context),
         "iterations": list(model.config.iterations_per_group),
         "device": str(device),
+        "threads": torch.get_num_threads(),
+        "compiled": decoder.step.compiled,
         "tokens": tokens,
         "tokens_per_s": round(tokens / elapsed_s, 1),
         "versions": versions(),
@@ -113,23 +118,6 @@ def _complete_one(
     write_whole(folder / _RECORD, json.dumps(record, indent=1) + "\n")
     ended = sum(each.ended for each in found)
     return f"{folder}: {len(rows)} completions, {ended} ended by the model, {tokens / elapsed_s:,.0f} tokens/s"
-
-
-def _choice(
-    config: CompleteConfig, asked: Sequence[tuple[int, int]], context: int, model: FraiLTForCausalLM
-) -> Greedy | Drawn:
-    """How tokens are chosen; each (beginning, sample) has random numbers of its own."""
-    if config.temperature == 0:
-        return Greedy()
-    warpers = LogitsProcessorList()
-    if config.temperature != 1:
-        warpers.append(TemperatureLogitsWarper(config.temperature))
-    if config.top_k:
-        warpers.append(TopKLogitsWarper(min(config.top_k, model.config.vocab_size)))
-    if config.top_p < 1:
-        warpers.append(TopPLogitsWarper(config.top_p))
-    numbers = np.stack([np.random.default_rng([config.seed, i, sample]).random(context) for i, sample in asked])
-    return Drawn(warpers, torch.from_numpy(numbers).to(model.device))
 
 
 def _names(checkpoints: Sequence[str]) -> list[str]:
@@ -156,19 +144,6 @@ def _settings(config: CompleteConfig, checkpoint: str, prompts: Sequence[str]) -
         "sampling": {**sampling, "iterations": config.iterations},
         "prompts": len(prompts),
         "prompts_sha256": hashlib.sha256(json.dumps(list(prompts)).encode()).hexdigest(),
-    }
-
-
-def _about_run(checkpoint: str) -> dict[str, Any]:
-    """Seed and validation loss of the run that the checkpoint is of; nothing outside a run folder."""
-    path = checkpoint_folder(checkpoint).parent / "run.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"seed": None, "validation_nats_per_token": None}
-    return {
-        "seed": record.get("seed"),
-        "validation_nats_per_token": record.get("validation", {}).get("nats_per_token"),
     }
 
 

@@ -1,6 +1,7 @@
 """What a generation is told; plain, without torch."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(kw_only=True)
@@ -20,9 +21,10 @@ class GenerateConfig:
         seed: fixes what is drawn.
         stream: show a story while it is told; one story only.
         iterations: how often looped groups run; by default as trained. One number, or one per group.
-        batch_size: stories told at a time.
+        batch_size: stories told at a time, at most.
+        compile: on, off, or auto, which compiles the decoding step where there is enough to tell that it pays.
         device: auto is a GPU where there is one.
-        threads: CPU threads; by default torch's own choice.
+        threads: CPU threads; by default as many as decode fastest, which is measured.
     """
 
     checkpoint: str
@@ -37,7 +39,8 @@ class GenerateConfig:
     seed: int = 0
     stream: bool = False
     iterations: int | list[int] | None = None
-    batch_size: int = 16
+    batch_size: int = 44
+    compile: Literal["auto", "on", "off"] = "auto"
     device: str = "auto"
     threads: int | None = None
 
@@ -81,9 +84,10 @@ class CompleteConfig:
         top_k: draw among so many likeliest tokens; 0 for all.
         seed: fixes what is drawn.
         iterations: how often looped groups run; by default as trained. One number, or one per group.
-        batch_size: stories told at a time.
+        batch_size: stories told at a time, at most.
+        compile: on, off, or auto, which compiles the decoding step where there is enough to tell that it pays.
         device: auto is a GPU where there is one.
-        threads: CPU threads; by default torch's own choice.
+        threads: CPU threads; by default as many as decode fastest, which is measured.
     """
 
     checkpoints: list[str] = field(default_factory=list)
@@ -97,6 +101,7 @@ class CompleteConfig:
     seed: int = 0
     iterations: int | list[int] | None = None
     batch_size: int = 44
+    compile: Literal["auto", "on", "off"] = "auto"
     device: str = "auto"
     threads: int | None = None
 

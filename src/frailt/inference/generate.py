@@ -1,21 +1,22 @@
 """Telling stories: from a prompt, a file of prompts, or nothing, in batches; a story ends at the next BOS or at EOS."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from transformers import GenerationConfig, PreTrainedTokenizerFast
-from transformers.generation import BaseStreamer
+from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import encode_stories, story_token_ids
 from frailt.training.checkpoint import load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 
 from .config import GenerateConfig
+from .decoding import Decoder
+from .drawing import Sampling
 from .prompts import read_prompts
+from .threads import choose_threads
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -40,73 +41,96 @@ def generate(config: GenerateConfig) -> None:
         ValueError, FileNotFoundError: checkpoint or prompts cannot be used.
     """
     device = choose_device(config.device)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     prompts = _prompts(config)
     quiet_transformers()
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
-    settings = GenerationConfig(
-        max_new_tokens=config.max_new_tokens,
-        do_sample=not config.greedy,
-        **({} if config.greedy else {"temperature": config.temperature, "top_p": config.top_p, "top_k": config.top_k}),
+    sampling = (
+        Sampling(temperature=0)
+        if config.greedy
+        else Sampling(temperature=config.temperature, top_p=config.top_p, top_k=config.top_k)
     )
+    rows = min(len(prompts) * config.samples, config.batch_size)
+    if chosen := choose_threads(model.eval(), rows, config.threads):
+        print(f"frailt generate: {chosen}", file=sys.stderr)
+    decoder = Decoder(model, config.compile)
+    told: dict[str, Any] = {"seed": config.seed, "max_new_tokens": config.max_new_tokens}
+    if config.stream:
+        print(prompts[0], end="", flush=True)
+        for text in stream(decoder, tokenizer, prompts[0], sampling, **told):
+            print(text, end="", flush=True)
+        print(flush=True)
+        return
     prompts = [prompt for prompt in prompts for _ in range(config.samples)]
-    streamer = _PromptThenStory(tokenizer, prompts[0]) if config.stream else None
-    told = tell(model, tokenizer, prompts, settings, seed=config.seed, batch_size=config.batch_size, streamer=streamer)
-    for number, story in enumerate(told):
-        if streamer is None:
-            print(("\n---\n\n" if number else "") + str(story), flush=True)
+    for number, story in enumerate(tell(decoder, tokenizer, prompts, sampling, batch_size=config.batch_size, **told)):
+        print(("\n---\n\n" if number else "") + str(story), flush=True)
 
 
 def tell(
-    model: Any,
+    decoder: Decoder,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
-    settings: GenerationConfig,
+    sampling: Sampling,
     *,
     seed: int = 0,
-    batch_size: int = 16,
-    streamer: BaseStreamer | None = None,
-) -> Iterator[Story]:
-    """Continue each prompt; "" begins from nothing. Batches are padded on the left.
+    max_new_tokens: int | None = None,
+    batch_size: int = 44,
+) -> list[Story]:
+    """Continue each prompt; "" begins from nothing. What is told depends on the prompt, its number and the seed alone.
 
     Args:
-        model: a causal language model of transformers.
+        decoder: of the model.
         tokenizer: its tokenizer, which adds BOS.
         prompts: beginnings.
-        settings: how to draw; without `max_new_tokens` each story may fill the context. Left as they are.
-        seed: fixes what is drawn, for the same prompts and batch size.
-        batch_size: prompts at a time.
-        streamer: shows the text as it comes; batch size 1.
+        sampling: what is drawn among.
+        seed: fixes what is drawn.
+        max_new_tokens: longest continuation; by default each story may fill the context.
+        batch_size: prompts at a time, at most.
 
     Raises:
         ValueError: a prompt that is too long, or has characters that the tokenizer does not know.
     """
-    bos, stops = story_token_ids(tokenizer)
-    context = model.config.max_position_embeddings
+    context = decoder.model.config.max_position_embeddings
     encoded = [encode(tokenizer, prompt, context) for prompt in prompts]
-    model.eval()
-    torch.manual_seed(seed)
-    for start in range(0, len(prompts), batch_size):
-        batch = encoded[start : start + batch_size]
-        longest, shortest = max(map(len, batch)), min(map(len, batch))
-        ids = torch.full((len(batch), longest), stops[-1])
-        for row, tokens in enumerate(batch):
-            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-        lengths = torch.tensor([len(tokens) for tokens in batch])
-        mask = (torch.arange(longest)[None] >= longest - lengths[:, None]).long()
-        room = context - shortest  # what a longer one has beyond its own room is cut off below
-        now = deepcopy(settings)
-        now.max_new_tokens = min(settings.max_new_tokens or room, room)
-        now.bos_token_id, now.eos_token_id, now.pad_token_id = bos, stops, stops[-1]
-        output = model.generate(
-            ids.to(model.device), attention_mask=mask.to(model.device), generation_config=now, streamer=streamer
-        )
-        told = zip(prompts[start : start + batch_size], batch, output[:, longest:].tolist(), strict=True)
-        for prompt, tokens, new in told:
-            new = new[: context - len(tokens)]
-            end = next((i for i, token in enumerate(new) if token in stops), None)
-            yield Story(prompt, continuation(tokenizer, tokens, new[:end]), end is not None)
+    found = decoder.decode(
+        encoded,
+        sampling.choice(decoder.model, [(seed, number) for number in range(len(prompts))]),
+        stops=story_token_ids(tokenizer)[1],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+    return [
+        Story(prompt, continuation(tokenizer, tokens, new.tokens), new.ended)
+        for prompt, tokens, new in zip(prompts, encoded, found, strict=True)
+    ]
+
+
+def stream(
+    decoder: Decoder,
+    tokenizer: PreTrainedTokenizerFast,
+    prompt: str,
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+) -> Iterator[str]:
+    """The completion that `tell` gives, in pieces, as it is told; see there."""
+    tokens = encode(tokenizer, prompt, decoder.model.config.max_position_embeddings)
+    stops = story_token_ids(tokenizer)[1]
+    choice = sampling.choice(decoder.model, [(seed, 0)])
+    new: list[int] = []
+    shown = ""
+    for token in decoder.stream(tokens, choice, stops=stops, max_new_tokens=max_new_tokens):
+        if token in stops:
+            break
+        new.append(token)
+        settled = len(new)
+        while settled and _BYTE_PIECE.fullmatch(str(tokenizer.convert_ids_to_tokens(new[settled - 1]))):
+            settled -= 1  # bytes are decoded together: what a run of them says is known at its end
+        text = continuation(tokenizer, tokens, new[:settled]).rstrip("\ufffd")  # nor is half a character shown
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+            shown = text
+    yield continuation(tokenizer, tokens, new)[len(shown) :]
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> list[int]:
@@ -138,38 +162,3 @@ def _prompts(config: GenerateConfig) -> list[str]:
     if config.prompts_file is None:
         return [config.prompt or ""]
     return read_prompts(config.prompts_file, "prompts_file")
-
-
-class _PromptThenStory(BaseStreamer):
-    """Shows the prompt as it was given, then the story while it is told, as `tell` gives it in the end."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt: str) -> None:
-        self.tokenizer, self.stops = tokenizer, story_token_ids(tokenizer)[1]
-        self.prompt: list[int] | None = None
-        self.new: list[int] = []
-        self.shown = 0
-        print(prompt, end="", flush=True)
-
-    def put(self, value: torch.Tensor) -> None:
-        """Take the prompt's ids (1, T), then each new id (1,)."""
-        if self.prompt is None:
-            self.prompt = value[0].tolist()
-        elif value.item() not in self.stops:
-            self.new.append(int(value.item()))
-            settled = len(self.new)
-            while settled and _BYTE_PIECE.fullmatch(str(self.tokenizer.convert_ids_to_tokens(self.new[settled - 1]))):
-                settled -= 1  # bytes are decoded together: what a run of them says is known at its end
-            self._show(self._text(settled).rstrip("\ufffd"))  # nor is the beginning of a character shown
-
-    def end(self) -> None:
-        """Show what waited."""
-        self._show(self._text(len(self.new)))
-        print(flush=True)
-
-    def _text(self, tokens: int) -> str:
-        assert self.prompt is not None
-        return continuation(self.tokenizer, self.prompt, self.new[:tokens])
-
-    def _show(self, text: str) -> None:
-        print(text[self.shown :], end="", flush=True)
-        self.shown = max(self.shown, len(text))

@@ -6,6 +6,7 @@ They appear whole or not at all, with the hashes of their files. Reading one tou
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def load_checkpoint(
         )
         tokenizer = load_tokenizer(str(folder))
     except (SafetensorError, StrictDataclassError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint {folder} is damaged or incomplete: {_in_short(error)}") from error
+        raise ValueError(f"checkpoint {folder} is damaged or incomplete: {in_short(error)}") from error
     model, report = loaded
     missing = [*report["missing_keys"], *report["unexpected_keys"], *report["mismatched_keys"]]
     if missing:
@@ -110,11 +111,12 @@ def load_config(path: str | Path) -> FraiLTConfig:
         if model_type == "frailt":
             return FraiLTConfig.from_pretrained(folder)
     except (StrictDataclassError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint {folder} has a damaged config.json: {_in_short(error)}") from error
+        raise ValueError(f"checkpoint {folder} has a damaged config.json: {in_short(error)}") from error
     raise ValueError(f"checkpoint must be of model type frailt, got {model_type!r} in {folder}")
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
+    """An error's message on one line, and no more of it than that."""
     return " ".join(str(error).split())[:200]
 
 
@@ -125,10 +127,42 @@ def checkpoint_folder(path: str | Path) -> Path:
     return folder / "last" if is_run else folder
 
 
-def trained_context(path: str | Path) -> int | None:
-    """The context that the run of this checkpoint trained and validated with, in tokens; None outside a run folder."""
-    record = checkpoint_folder(path).parent / "run.json"
-    return json.loads(record.read_text(encoding="utf-8"))["model"]["context"] if record.is_file() else None
+@dataclass(frozen=True)
+class AboutRun:
+    """The run that a checkpoint is of; each None where it is not known."""
+
+    seed: int | None = None
+    source: str | None = None
+    """The corpus by its name."""
+    data_hash: str | None = None
+    context: int | None = None
+    """Tokens that it trained and validated with."""
+    nats_per_token: float | None = None
+    """Loss of this checkpoint on all of the validation split; only known of `last`."""
+
+
+def about_run(path: str | Path) -> AboutRun:
+    """What run.json says of the run that the checkpoint at `path` is of; all None outside a run folder.
+
+    Raises:
+        ValueError: its run.json is damaged.
+    """
+    folder = checkpoint_folder(path).resolve()
+    file = folder.parent / "run.json"
+    if not file.is_file():
+        return AboutRun()
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        data, model, validation = (record.get(name, {}) for name in ("data", "model", "validation"))
+        return AboutRun(
+            seed=record.get("seed"),
+            source=data.get("source"),
+            data_hash=data.get("data_hash"),
+            context=model.get("context"),
+            nats_per_token=validation.get("nats_per_token") if folder.name == "last" else None,
+        )
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged: restore it, or copy {folder.name} to another folder") from error
 
 
 def check_same_tokenizer(tokenizer: PreTrainedTokenizerFast, data: PreparedData, checkpoint: str | Path) -> None:

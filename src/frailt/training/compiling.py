@@ -28,7 +28,7 @@ def choose_compile(wanted: str, device: torch.device, expected_s: float) -> str:
     """
     if wanted == "off":
         return wanted
-    missing = _missing(device)
+    missing = missing_for_compile(device)
     if wanted == "auto":
         return "block" if not missing and expected_s >= REPAYS_AFTER_S.get(device.type, float("inf")) else "off"
     if missing:
@@ -49,7 +49,7 @@ def compile_model(model: FraiLTForCausalLM, mode: str) -> None:
         model.head = MethodType(torch.compile(type(model).head), model)  # type: ignore[method-assign]
 
 
-def _missing(device: torch.device) -> str:
+def missing_for_compile(device: torch.device) -> str:
     """What torch.compile needs and does not find; empty where all is there."""
     if device.type == "cuda":
         return "" if find_spec("triton") else "triton"

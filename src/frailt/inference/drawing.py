@@ -1,0 +1,72 @@
+"""How the next token follows from logits: the likeliest one, or one that is drawn.
+
+Shapes: B rows, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList
+from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from frailt.model import FraiLTForCausalLM
+
+
+class Greedy:
+    """The likeliest token."""
+
+    def __call__(self, logits: Tensor, row: Tensor, step: int) -> Tensor:
+        """Choose from logits (B, V), for these rows of all prompts (B,), in this step: (B,)."""
+        return logits.argmax(-1)
+
+
+class Drawn:
+    """Tokens drawn with the numbers that each row has for itself, so that what it gets depends on no other row.
+
+    Args:
+        warpers: transformers' temperature, top-p and top-k.
+        numbers: uniform in [0, 1), one per row of all prompts and step: (rows, steps).
+    """
+
+    def __init__(self, warpers: LogitsProcessorList, numbers: Tensor) -> None:
+        self.warpers, self.numbers = warpers, numbers
+
+    def __call__(self, logits: Tensor, row: Tensor, step: int) -> Tensor:
+        """As `Greedy`: the token at which the summed probabilities pass the row's number."""
+        logits = self.warpers(None, logits)  # type: ignore[arg-type]  # none of them looks at the tokens so far
+        passed = logits.double().softmax(-1).cumsum(-1)
+        number = self.numbers[row, step, None] * passed[:, -1:]
+        return torch.searchsorted(passed, number, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """What is drawn among.
+
+    Args:
+        temperature: below 1 draws likelier tokens, above 1 less likely ones; 0 takes the likeliest.
+        top_p: draw among the likeliest tokens that make up this probability.
+        top_k: draw among so many likeliest tokens; 0 for all.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def choice(self, model: FraiLTForCausalLM, seeds: Sequence[Sequence[int]]) -> Greedy | Drawn:
+        """For rows of these seeds, whole numbers of 0 or more: what a row gets is a function of its own."""
+        if self.temperature == 0:
+            return Greedy()
+        warpers = LogitsProcessorList()
+        if self.temperature != 1:
+            warpers.append(TemperatureLogitsWarper(self.temperature))
+        if self.top_k:
+            warpers.append(TopKLogitsWarper(min(self.top_k, model.config.vocab_size)))
+        if self.top_p < 1:
+            warpers.append(TopPLogitsWarper(self.top_p))
+        steps = model.config.max_position_embeddings
+        numbers = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
+        return Drawn(warpers, torch.from_numpy(numbers).to(model.device))
