@@ -67,6 +67,11 @@ COMMANDS = {
         "frailt.inference.complete:complete",
         "complete story beginnings with several checkpoints, for a judge",
     ),
+    "export": Command(
+        "frailt.exports.config:ExportConfig",
+        "frailt.exports.export:export",
+        "write a model for other programs: a stock Llama, a GGUF file, a folder with its code",
+    ),
     "sweep": Command(
         "frailt.experiments.config:SweepConfig",
         "frailt.experiments.sweep:sweep",
@@ -84,6 +89,16 @@ COMMANDS = {
         "frailt.judge.config:JudgeQualityConfig",
         "frailt.judge.quality:judge_quality",
         "what a judge's grades are worth: agreement, order, length, intervals",
+    ),
+    "measure": Command(
+        "frailt.measures.config:MeasureConfig",
+        "frailt.measures.measure:measure",
+        "measure completions without a judge: perplexity, repetition, copies",
+    ),
+    "real-stories": Command(
+        "frailt.measures.config:RealStoriesConfig",
+        "frailt.measures.real:real_stories",
+        "real stories in the form of completions, as a yardstick",
     ),
     "compare": Command(
         "frailt.experiments.compare:CompareConfig", "frailt.experiments.compare:compare", "finished runs side by side"

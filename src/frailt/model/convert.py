@@ -1,6 +1,7 @@
 """To and from Llama checkpoints: transformers' `LlamaForCausalLM`, and the legacy `.bin` files of llama2.c.
 
-A layout with no loop is a Llama: the same weights under other names give equal logits.
+A layout with no loop is a Llama: the same weights under other names give equal logits. A looped one unrolls into a
+Llama with a layer for every block application.
 """
 
 import re
@@ -14,7 +15,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedConfig
 
 from .configuration_frailt import FraiLTConfig
-from .layout import Layout
+from .layout import Application, Layout
 from .modeling_frailt import FraiLTForCausalLM
 
 _SHARED_FIELDS = (
@@ -49,14 +50,48 @@ def to_llama(model: FraiLTForCausalLM) -> LlamaForCausalLM:
             f"layout must have no loop, and run once, to be a Llama with the same weights, "
             f"got {config.layout} run {' and '.join(map(str, config.iterations_per_group))} times"
         )
+    return unroll(model)
+
+
+def unroll(model: FraiLTForCausalLM) -> LlamaForCausalLM:
+    """A `LlamaForCausalLM` with a layer for every block application that the model runs now, and equal logits.
+
+    The vector that is added to the input of application k + 1 goes to the end of layer k, as the bias of its down
+    projection (`mlp_bias`); that of the first goes into the embedding, which a tied head then no longer shares.
+    Whatever an encoding gives beyond its trained M is taken as it is.
+
+    Raises:
+        ValueError: the encoding does not add one vector per iteration.
+    """
+    config = model.config
+    applications = Layout.parse(config.layout).applications(config.iterations)
+    added = [_added_vector(model, application) for application in applications]
+    biased = any(vector is not None for vector in added[1:])
     llama = LlamaForCausalLM(
         LlamaConfig(
-            num_hidden_layers=config.num_hidden_layers,
+            num_hidden_layers=len(applications),
+            mlp_bias=biased,
             attn_implementation=config._attn_implementation,
-            **_shared_fields(config),
+            **_shared_fields(config) | ({} if added[0] is None else {"tie_word_embeddings": False}),
         )
     ).to(device=model.device, dtype=model.dtype)
-    _copy_weights({_to_llama_name(name): value for name, value in model.state_dict().items()}, llama)
+    own = model.state_dict()
+    state = {name: own[name] for name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")}
+    if added[0] is not None:
+        state["model.embed_tokens.weight"] = state["model.embed_tokens.weight"] + added[0]
+    for layer, (group, _, block) in enumerate(applications):
+        prefix = f"model.groups.{group}.blocks.{block}."
+        target = f"model.layers.{layer}."
+        state |= {target + name.removeprefix(prefix): own[name] for name in own if name.startswith(prefix)}
+        if biased:
+            following = added[layer + 1] if layer + 1 < len(added) else None
+            zeros = own["model.norm.weight"].new_zeros
+            state |= {
+                target + "mlp.gate_proj.bias": zeros(config.intermediate_size),
+                target + "mlp.up_proj.bias": zeros(config.intermediate_size),
+                target + "mlp.down_proj.bias": zeros(config.hidden_size) if following is None else following,
+            }
+    _copy_weights(state, llama)
     _copy_rope(model, llama)
     return llama.train(model.training)
 
@@ -172,8 +207,19 @@ def _rope_halves(weight: Tensor, heads: int) -> Tensor:
     return weight.view(heads, rows // heads // 2, 2, dim).transpose(1, 2).reshape(rows, dim)
 
 
-def _to_llama_name(name: str) -> str:
-    return name.replace("model.groups.0.blocks.", "model.layers.")
+@torch.no_grad()
+def _added_vector(model: FraiLTForCausalLM, application: Application) -> Tensor | None:
+    """What is added to the input of a block application (D,), as the block adds it; None for nothing."""
+    encoding = model.model.groups[application.group].encodings[application.block]
+    vector = encoding(application.iteration)
+    if vector is None:
+        return None
+    if vector.shape != (model.config.hidden_size,):
+        raise ValueError(
+            f"iteration_encoding must add one vector per iteration for its model to be a Llama, "
+            f"got {model.config.iteration_encoding}, which gives shape {tuple(vector.shape)}"
+        )
+    return vector.to(model.dtype)
 
 
 def _from_llama_name(name: str) -> str:

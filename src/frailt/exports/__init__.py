@@ -1,0 +1,1 @@
+"""Models for other programs: stock Llama folders, GGUF files, folders that bring their code, vLLM's plugin."""
