@@ -21,7 +21,7 @@ import generation_page as page
 import report
 
 TOKENS = {64: 200, 256: 100, 512: 50}
-"""New tokens per row and round by width; a quarter where there are more than 44 rows."""
+"""New tokens per row and round by width; above width 64 a quarter where there are more than 44 rows."""
 PROMPT_TOKENS = 16
 DEPTH = 8
 
@@ -163,7 +163,7 @@ def main() -> None:
                 modes = ("off",) if options.smoke else ("off", "on")
                 contenders = contenders or Contenders(width, options.layouts, options.device, modes)
                 by_width = TOKENS[max((w for w in TOKENS if w <= width), default=min(TOKENS))]
-                tokens = options.tokens or (by_width if batch <= 44 else by_width // 4)
+                tokens = options.tokens or (by_width if batch <= 44 or width <= 64 else by_width // 4)
                 cell = {"hidden_size": width, "batch": batch, "tokens": tokens, "prompt_tokens": PROMPT_TOKENS}
                 record["cells"][name] = cell | {"contenders": measure(contenders, batch, tokens, options.rounds)}
                 report.save(path, record)
