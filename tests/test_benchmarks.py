@@ -17,7 +17,7 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-@pytest.mark.parametrize("name", ["train", "compile", "gpu", "prepare", "generate"])
+@pytest.mark.parametrize("name", ["train", "compile", "gpu", "prepare", "generate", "serve"])
 def test_help_works(name):
     asked = subprocess.run([sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"], capture_output=True, text=True)
     assert asked.returncode == 0, asked.stderr

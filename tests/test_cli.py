@@ -179,8 +179,8 @@ def test_print_config_shows_what_can_be_read_back(capsys, written):
 PARSING = [
     (
         ["nonsense"],
-        "command must be one of info, prepare, train, plan, evaluate, generate, complete, export, sweep, report, "
-        "judge, judge-quality, measure, real-stories, compare, got 'nonsense'",
+        "command must be one of info, prepare, train, plan, evaluate, generate, complete, serve, export, sweep, "
+        "report, judge, judge-quality, measure, real-stories, compare, got 'nonsense'",
     ),
     ([*TRAIN, "--nope", "1"], "--nope is no option of frailt train"),
     ([*TRAIN, "--nope=1"], "--nope=1 is no option of frailt train"),

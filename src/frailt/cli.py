@@ -67,6 +67,11 @@ COMMANDS = {
         "frailt.inference.complete:complete",
         "complete story beginnings with several checkpoints, for a judge",
     ),
+    "serve": Command(
+        "frailt.serving.config:ServeConfig",
+        "frailt.serving.serve:serve",
+        "answer OpenAI's clients with one checkpoint's stories",
+    ),
     "export": Command(
         "frailt.exports.config:ExportConfig",
         "frailt.exports.export:export",

@@ -1,0 +1,1 @@
+"""`frailt serve`: one model behind the HTTP interface that OpenAI's clients speak."""

@@ -1,0 +1,71 @@
+"""`frailt serve`: one checkpoint behind OpenAI's completions interface, on this machine unless told otherwise."""
+
+import errno
+import ipaddress
+import socket
+from importlib.util import find_spec
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from frailt.data.tokenizer import story_token_ids
+from frailt.inference.decoding import Decoder, Greedy
+from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
+from frailt.training.hardware import choose_device
+
+from .config import ServeConfig
+from .prompts import chat_template
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve until a signal to stop comes.
+
+    Raises:
+        ImportError: the extra is not installed.
+        ValueError, OSError: the checkpoint, the address or the key cannot be used.
+    """
+    for name in ("starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise ImportError("serve needs starlette and uvicorn: pip install 'frailt[serve]'")
+    key = config.key()
+    with _listen(config) as listener:
+        is_loopback = ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+        if key is None and not config.open and not is_loopback:
+            raise ValueError(
+                f"host must be an address of this machine alone where there is no key, got {config.host}: "
+                f"set {config.key_variable}, or let anyone in with --open true"
+            )
+        decoder, tokenizer = _load(config)
+        from .run import run  # here, for it imports what the extra brings
+
+        run(config, listener, decoder, tokenizer, key=key, only_local_names=is_loopback and key is None)
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    """The socket, taken before the model is loaded: whoever asks early waits in line."""
+    try:
+        family, *_, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=1024)
+    except socket.gaierror as error:
+        raise ValueError(f"host must be an address or a name of this machine, got {config.host!r}") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ValueError(
+                f"port must be free, got {config.port}, which is in use: choose another, or 0 for any"
+            ) from error
+        raise ValueError(f"host and port cannot be listened at, got {config.host} {config.port}: {error}") from error
+
+
+def _load(config: ServeConfig) -> tuple[Decoder, PreTrainedTokenizerFast]:
+    """Model and tokenizer, tried out: what is compiled is compiled here, for one row and for several."""
+    device = choose_device(config.device)
+    quiet_transformers()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
+    tokenizer.chat_template = chat_template(checkpoint_folder(config.checkpoint))
+    decoder = Decoder(model.eval(), config.compile)
+    bos, _ = story_token_ids(tokenizer)
+    for rows in (1, 2, 3):
+        decoder.decode([[bos]] * rows, Greedy(), stops=[], max_new_tokens=4)
+    return decoder, tokenizer
