@@ -5,16 +5,17 @@ import threading
 import numpy as np
 import pytest
 
-from frailt.inference.decoding import Decoder, Greedy
+from frailt.inference.decoding import Decoder
+from frailt.inference.drawing import Greedy, Sampling
 from frailt.serving import turn
-from frailt.serving.choosing import Sampling, numbers_of
+from frailt.serving.choosing import numbers_of
 from frailt.serving.errors import Refused
 from frailt.serving.teller import Teller
 from frailt.serving.turn import FAILED, LENGTH, STOP, STOPPING, Row
 
 from .conftest import CONTEXT, make_model
 
-GREEDY = Sampling(0, 1)
+GREEDY = Sampling(temperature=0)
 STOPS = [258]
 
 
@@ -115,11 +116,11 @@ def test_one_that_comes_later_joins_and_changes_nothing(decoder, tellers, monkey
 @pytest.mark.parametrize("per_reading", [0.0, 1e9])
 def test_a_seed_draws_the_same_text_in_any_company(per_reading, tellers, monkeypatch):
     monkeypatch.setattr(turn, "TURN_PER_READING", per_reading)
-    sampling = Sampling(0.9, 0.9)
+    sampling = Sampling(temperature=0.9, top_p=0.9)
 
     def told(company):
         teller, wanted = tellers(max_concurrent=3), Heard([7, 8], sampling=sampling, seed=5)
-        rows = [Heard([i, 99], 10 + 7 * i, Sampling(1.0, 1.0 - i / 20), seed=i) for i in range(company)]
+        rows = [Heard([i, 99], 10 + 7 * i, Sampling(top_p=1.0 - i / 20), seed=i) for i in range(company)]
         teller.submit([each.row for each in [*rows[: company // 2], wanted, *rows[company // 2 :]]])
         [each.wait() for each in rows]
         return wanted.wait()

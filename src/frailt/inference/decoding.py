@@ -15,7 +15,7 @@ from frailt.model import FraiLTForCausalLM
 from frailt.training.compiling import missing_for_compile
 
 from .cache import InPlaceCache
-from .drawing import Drawn, Greedy
+from .drawing import Choose
 from .step import REPAYS_AFTER_S, Step
 
 DROP_SHARE = 0.25
@@ -51,7 +51,7 @@ class Decoder:
     def decode(
         self,
         prompts: Sequence[Sequence[int]],
-        choose: Greedy | Drawn,
+        choose: Choose,
         *,
         stops: Sequence[int],
         max_new_tokens: int | None = None,
@@ -88,7 +88,7 @@ class Decoder:
 
     @torch.inference_mode()
     def stream(
-        self, prompt: Sequence[int], choose: Greedy | Drawn, *, stops: Sequence[int], max_new_tokens: int | None = None
+        self, prompt: Sequence[int], choose: Choose, *, stops: Sequence[int], max_new_tokens: int | None = None
     ) -> Iterator[int]:
         """Continue one prompt token by token, as `decode` would; the stop that ends it comes last, where one does.
 
@@ -121,7 +121,7 @@ class Decoder:
         prompts: Sequence[Sequence[int]],
         rows: Sequence[int],
         room: Sequence[int],
-        choose: Greedy | Drawn,
+        choose: Choose,
         stops: set[int],
     ) -> Iterator[tuple[int, Continuation]]:
         batch = _Batch(self.step, prompts, max(room[i] for i in rows))

@@ -3,7 +3,7 @@
 Shapes: B rows, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,15 @@ from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, T
 
 from frailt.model import FraiLTForCausalLM
 
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+"""Chooses tokens from logits (B, V), for these rows of all prompts (B,), in this step: (B,)."""
+
 
 class Greedy:
     """The likeliest token."""
 
     def __call__(self, logits: Tensor, row: Tensor, step: int) -> Tensor:
-        """Choose from logits (B, V), for these rows of all prompts (B,), in this step: (B,)."""
+        """See `Choose`."""
         return logits.argmax(-1)
 
 
@@ -35,7 +38,7 @@ class Drawn:
         self.warpers, self.numbers = warpers, numbers
 
     def __call__(self, logits: Tensor, row: Tensor, step: int) -> Tensor:
-        """As `Greedy`: the token at which the summed probabilities pass the row's number."""
+        """See `Choose`: the token at which the summed probabilities pass the row's number."""
         logits = self.warpers(None, logits)  # type: ignore[arg-type]  # none of them looks at the tokens so far
         passed = logits.double().softmax(-1).cumsum(-1)
         number = self.numbers[row, step, None] * passed[:, -1:]
@@ -56,17 +59,21 @@ class Sampling:
     top_p: float = 1.0
     top_k: int = 0
 
-    def choice(self, model: FraiLTForCausalLM, seeds: Sequence[Sequence[int]]) -> Greedy | Drawn:
+    def choice(self, model: FraiLTForCausalLM, seeds: Sequence[Sequence[int]]) -> Choose:
         """For rows of these seeds, whole numbers of 0 or more: what a row gets is a function of its own."""
         if self.temperature == 0:
             return Greedy()
-        warpers = LogitsProcessorList()
-        if self.temperature != 1:
-            warpers.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k:
-            warpers.append(TopKLogitsWarper(min(self.top_k, model.config.vocab_size)))
-        if self.top_p < 1:
-            warpers.append(TopPLogitsWarper(self.top_p))
         steps = model.config.max_position_embeddings
         numbers = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
-        return Drawn(warpers, torch.from_numpy(numbers).to(model.device))
+        return Drawn(self.warpers(), torch.from_numpy(numbers).to(model.device))
+
+    def warpers(self) -> LogitsProcessorList:
+        """Transformers' temperature, top-k and top-p, as far as they do something."""
+        found = LogitsProcessorList()
+        if self.temperature != 1:
+            found.append(TemperatureLogitsWarper(self.temperature))
+        if self.top_k:
+            found.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            found.append(TopPLogitsWarper(self.top_p))
+        return found

@@ -1,24 +1,15 @@
 """The next token of each of several texts, each by its own settings and its own random numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
-from transformers.generation import TemperatureLogitsWarper, TopPLogitsWarper
 
-from frailt.inference.decoding import Drawn, Greedy
+from frailt.inference.drawing import Drawn, Greedy, Sampling
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a text is drawn; temperature 0 takes the likeliest token."""
-
-    temperature: float
-    top_p: float
+_warpers = lru_cache(maxsize=64)(Sampling.warpers)
 
 
 def numbers_of(seed: int, sample: int) -> np.random.Generator:
@@ -51,13 +42,3 @@ def _choose_alike(logits: Tensor, sampling: Sampling, numbers: Sequence[np.rando
         return Greedy()(logits, rows, 0).tolist()
     drawn = torch.tensor([[each.random()] for each in numbers], dtype=torch.float64, device=logits.device)
     return Drawn(_warpers(sampling), drawn)(logits, rows, 0).tolist()
-
-
-@lru_cache(maxsize=64)
-def _warpers(sampling: Sampling) -> LogitsProcessorList:
-    warpers = LogitsProcessorList()
-    if sampling.temperature != 1:
-        warpers.append(TemperatureLogitsWarper(sampling.temperature))
-    if sampling.top_p < 1:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    return warpers

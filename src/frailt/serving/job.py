@@ -8,7 +8,9 @@ from functools import partial
 
 from transformers import PreTrainedTokenizerFast
 
-from .choosing import Sampling, numbers_of
+from frailt.inference.drawing import Sampling
+
+from .choosing import numbers_of
 from .errors import Refused
 from .fields import Asked
 from .prompts import Prompts
@@ -61,7 +63,7 @@ class Job:
         self._teller = teller
         self._inbox: asyncio.Queue[tuple[int, int | None, str | None]] = asyncio.Queue()
         seed = secrets.randbits(64) if asked.seed is None else asked.seed
-        sampling = Sampling(asked.temperature, asked.top_p)
+        sampling = Sampling(temperature=asked.temperature, top_p=asked.top_p)
         self._told: list[Told] = []
         self._rows: list[Row] = []
         for ids in prompts:

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import story_token_ids
-from frailt.inference.decoding import Decoder, Greedy
+from frailt.inference.decoding import Decoder
+from frailt.inference.drawing import Greedy
 from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 

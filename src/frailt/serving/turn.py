@@ -3,15 +3,15 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frailt.inference.decoding import Decoder
+from frailt.inference.drawing import Sampling
 
-from .choosing import Sampling, choose
+from .choosing import choose
 
 TURN_PER_READING = 3.0
 """A turn that others could join goes on for at least so many times what reading its texts took."""
@@ -76,7 +76,7 @@ class Turn:
         self._began_s = time.monotonic()
         decoder.decode(
             [row.prompt + row.told for row in self._rows],
-            cast(Any, self),  # what `decode` calls for tokens, as it does Greedy
+            self,
             stops=self._stops,
             max_new_tokens=max(row.room - len(row.told) for row in self._rows),
             batch_size=len(self._rows),
