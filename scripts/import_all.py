@@ -5,7 +5,15 @@ import pkgutil
 
 import frailt
 
-OF_AN_EXTRA = {"frailt.judge.ask", "frailt.judge.task", "frailt.judge.wire"}
+OF_AN_EXTRA = {
+    "frailt.judge.ask",
+    "frailt.judge.task",
+    "frailt.judge.wire",
+    "frailt.serving.app",
+    "frailt.serving.connection",
+    "frailt.serving.guard",
+    "frailt.serving.run",
+}
 
 names = [
     module.name for module in pkgutil.walk_packages(frailt.__path__, "frailt.") if module.name != "frailt.__main__"
