@@ -200,7 +200,7 @@ PARSING = [
     (["train", "--out", "out"], "data must be given"),
     (["train"], "data, out must be given"),
     (["info"], "layout must be given"),
-    (["evaluate", "--checkpoint", "c", "--data", "d", "--iterations", "[1,x]"], "iterations must be int or [int, ...]"),
+    (["evaluate", "--checkpoint", "c", "--data", "d", "--iterations", "[1,x]"], "iterations must be counts such as"),
     (["prepare", "--source", "builtin", "--out", "o", "--duplicates", "keep"], "duplicates must be remove or refuse"),
     (["compare", "--runs", "[a]", "--plot", "loss.pdf"], "plot must end in .png or .svg, got 'loss.pdf'"),
 ]

@@ -1,7 +1,16 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import yaml
 
+from frailt.cli import _parse
 from frailt.experiments.grid import BY_WIDTH, Grid, Search, grids
+from frailt.experiments.runner import command_of
+from frailt.experiments.task import Task
+from frailt.training.iteration_counts import IterationCounts
+
+ROOT = Path(__file__).parents[2]
 
 AXES = {"layouts": ["8", "2^4"], "widths": [64], "learning_rates": [0.003]}
 
@@ -119,3 +128,45 @@ def test_a_grid_reads_back_as_it_was_written(tmp_path):
 def test_rates_of_a_width_that_is_not_searched_are_those_of_the_nearest():
     search = Search(rates=[0.1, 0.2], widths=[64, 256])
     assert [search.width_for(width) for width in (32, 64, 100, 128, 200, 1024)] == [64, 64, 64, 64, 256, 256]
+
+
+# Iteration counts
+
+SAMPLED = {"iteration_counts": {"kind": "uniform", "counts": "1..4"}, "evaluate_iterations": "1,2"}
+
+
+def test_a_protocol_may_sample_iteration_counts_which_layouts_without_a_loop_have_not():
+    one = grid(protocol=SAMPLED, layouts=["2", "2^4"])
+    plain, looped = (one.train_config(cell, "data", "out") for cell in one)
+    assert looped.iteration_counts == IterationCounts(kind="uniform", counts=[1, 2, 3, 4])
+    assert looped.evaluate_iterations == [1, 2]
+    assert plain.iteration_counts == IterationCounts()
+    assert plain.evaluate_iterations is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"kind": "uniform", "low": 1}, "protocol.iteration_counts.low is no setting; they are kind, counts, mean"),
+        ("uniform", "protocol.iteration_counts must be settings, got 'uniform'"),
+    ],
+)
+def test_counts_that_no_run_takes_are_refused(counts, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        grid(protocol={"iteration_counts": counts})
+
+
+def test_the_command_of_a_cell_says_its_counts(tmp_path):
+    one = grid(protocol=SAMPLED, layouts=["2^4"])
+    [cell] = one
+    config = one.train_config(cell, "data", str(tmp_path))
+    command = command_of(Task(cell=cell, folder=tmp_path, config=config, data_hash=""))
+    assert _parse("train", command[command.index("train") + 1 :]) == config
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results" / "depth-64").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_grids_of_the_depth_study_are_grids(path):
+    found = Grid.read(path)
+    configs = [found.train_config(replace(cell, learning_rate=0.01), "data", "out") for cell in found]
+    assert [config.seed for config in configs] == [0, 1, 2]
+    assert all(config.evaluate_iterations == list(range(1, 9)) for config in configs)

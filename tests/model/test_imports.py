@@ -8,7 +8,7 @@ import pytest
 import frailt.model
 
 FILES = sorted(Path(frailt.model.__file__).parent.glob("*.py"))
-STANDARD = {"collections", "dataclasses", "itertools", "re", "typing"}
+STANDARD = {"collections", "copy", "dataclasses", "itertools", "re", "typing"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

@@ -261,3 +261,31 @@ def test_another_vocabulary_than_the_datas_is_refused(prepared):
 def test_presets_are_for_training_and_planning_alone(capfd):
     assert main(["info", "8", "--config", "paper-64"]) == 2
     assert "preset" not in capfd.readouterr().err
+
+
+# Iteration counts
+
+SAMPLED = ["--iteration_counts.kind", "uniform", "--iteration_counts.counts", "1..6"]
+
+
+def test_memory_is_for_the_highest_count_and_flops_for_the_mean():
+    options = ["--model.layout", "1,(2)^3", *TINY]
+    found = planned(*options, *SAMPLED)
+    at = {count: planned(*options, "--iteration_counts.kind", "uniform", "--iteration_counts.counts", f"{count}")
+          for count in range(1, 7)}  # fmt: skip
+    assert found.peak == at[6].peak
+    assert found.peak.total > at[3].peak.total == planned(*options).peak.total
+    mean = sum(one.costs.training_flops_per_token for one in at.values()) / 6
+    assert found.costs.training_flops_per_token == round(mean)
+    assert found.costs.parameters == at[3].costs.parameters
+    assert "1 to 6: memory for 6, FLOPs for the mean of 3.5" in str(found)
+    assert planned(*options, "--gradient_checkpointing", "true").hardware_flops_per_token == (
+        planned(*options, "--gradient_checkpointing", "true", "--iteration_counts.kind", "uniform",
+                "--iteration_counts.counts", "3").hardware_flops_per_token
+    )  # fmt: skip
+
+
+def test_a_plan_of_counts_that_no_run_takes_is_one_line(capsys):
+    assert main(["plan", "--on", "h100", "--model.layout", "2", *TINY, *SAMPLED]) == 2
+    line = "frailt plan: error: iteration_counts.counts must be left out where the layout has no loop"
+    assert capsys.readouterr().err.startswith(line)

@@ -65,12 +65,12 @@ def test_gradient_checkpointing_and_compiling_go_together(counted, prepared, tin
 
 
 def test_auto_compiles_where_a_run_repays_it(monkeypatch):
-    monkeypatch.setattr(compiling, "_missing", lambda device: "")
+    monkeypatch.setattr(compiling, "missing_for_compile", lambda device: "")
     cuda = torch.device("cuda")
     assert [choose_compile("auto", cuda, seconds) for seconds in (1, 1e6)] == ["off", "block"]
     assert choose_compile("off", cuda, 1e6) == "off"
     assert choose_compile("whole", CPU, 1) == "whole"
-    monkeypatch.setattr(compiling, "_missing", lambda device: "a C++ compiler")
+    monkeypatch.setattr(compiling, "missing_for_compile", lambda device: "a C++ compiler")
     assert choose_compile("auto", cuda, 1e6) == "off"
     with pytest.raises(ValueError, match=r"compile must be off where a C\+\+ compiler is missing, got block"):
         choose_compile("block", CPU, 1)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from frailt.cli import main
+from frailt.training.iteration_counts import IterationCounts
 from frailt.training.processes import Processes, shard
 from frailt.training.resume import checkpoints, last_good
 from frailt.training.train import train
@@ -79,9 +80,13 @@ def assert_same_up_to_rounding(folder, reference):
         "gradient_norm",
         "validation_nats_per_token",
         "final_validation_nats_per_token",
+        "mean_iterations",
     ):
         assert numbers(folder, name) == pytest.approx(numbers(reference, name), abs=2e-5), (folder, name)
     assert numbers(folder, "step") == numbers(reference, "step")
+    for name in ("validation_nats_per_token_at_iterations", "final_validation_nats_per_token_at_iterations"):
+        ours, theirs = numbers(folder, name), numbers(reference, name)
+        assert all(own == pytest.approx(other, abs=2e-5) for own, other in zip(ours, theirs, strict=True)), name
     weights, others = (load_file(path / "last" / "model.safetensors") for path in (folder, reference))
     # Adam divides by the root of a squared gradient: where that is tiny, rounding shows.
     torch.testing.assert_close(weights, others, rtol=0, atol=1e-3)
@@ -102,6 +107,12 @@ def test_two_processes_give_the_losses_of_one(config, one, streamed, tmp_path):
     skipping = replace(config, on_nonfinite="skip", out=str(tmp_path / "skipping-one"))
     train(skipping, [BreakGradient(SPOILT_STEP)])
     cases["skipping"] = replace(skipping, parallel="ddp"), tmp_path / "skipping-one"
+
+    counts = IterationCounts(kind="uniform", counts="1,2,4")
+    drawn = replace(config, iteration_counts=counts, evaluate_iterations=[1, 4], out=str(tmp_path / "drawn-one"))
+    train(drawn)
+    for name in ("ddp", "ddp-compiled", "fsdp", "fsdp-checkpointing"):
+        cases[f"drawn-{name}"] = replace(drawn, **CASES[name]), tmp_path / "drawn-one"
 
     from_shards = replace(config, data=str(streamed), batch_rows=80, steps=5, out=str(tmp_path / "streamed-one"))
     train(from_shards)

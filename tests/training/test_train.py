@@ -19,6 +19,8 @@ from frailt.training import train as train_module
 from frailt.training.checkpoint import load_checkpoint, save_checkpoint
 from frailt.training.choices import check_devices
 from frailt.training.config import ModelConfig, TrainConfig
+from frailt.training.depth import Depth
+from frailt.training.iteration_counts import CountSchedule, IterationCounts
 from frailt.training.processes import Processes
 from frailt.training.rows import ShuffledRows
 from frailt.training.train import _without_folder, train
@@ -59,7 +61,8 @@ def loss_by_hand(model, data, split="validation", context=47) -> float:
 def test_the_configuration_in_the_folder_reads_back_equal(run, prepared, tiny):
     read = yaml.safe_load((run / "config.yaml").read_text())
     assert set(read) == {field.name for field in fields(TrainConfig)}
-    config = TrainConfig(**(read | {"model": ModelConfig(**read["model"])}))
+    sections = {"model": ModelConfig(**read["model"]), "iteration_counts": IterationCounts(**read["iteration_counts"])}
+    config = TrainConfig(**(read | sections))
     assert config == tiny(prepared, run, steps=24, evaluations=3, log_every_steps=4, learning_rate=0.01)
 
 
@@ -214,6 +217,8 @@ def test_matrices_decay_and_norms_and_iteration_encodings_do_not(tmp_path):
         evaluation_batch_rows=1,
         skip_nonfinite=False,
         rows_of=lambda step: [],
+        depth=Depth(model),
+        schedule=CountSchedule(IterationCounts(), seed=0, steps=1),
     )
     groups = trainer.create_optimizer().param_groups
     names = {id(p): name for name, p in model.named_parameters()}
@@ -334,6 +339,7 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(run, prepared, tiny, 
     assert first == pytest.approx(record_of(run)["validation"]["nats_per_token"], abs=0.3)
     assert record_of(tmp_path / "run")["model"] == record_of(run)["model"]
     read = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    read["iteration_counts"] = IterationCounts(**read["iteration_counts"])
     assert TrainConfig(**read) == continuing(tiny, prepared, tmp_path / "run", run, steps=1, learning_rate=1e-9)
 
 

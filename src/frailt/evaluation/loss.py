@@ -2,17 +2,26 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from frailt.data.packing import PreparedData, TokenStream
-from frailt.training.checkpoint import about_run, check_same_tokenizer, load_checkpoint, quiet_transformers
+from frailt.training.checkpoint import (
+    about_run,
+    check_same_tokenizer,
+    load_checkpoint,
+    load_config,
+    quiet_transformers,
+)
 from frailt.training.hardware import choose_device
 from frailt.training.validation import validation_loss
 
 from .config import EvaluateConfig
+from .curve import Curve, check_loops, measure_curve
+from .plot import draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +48,8 @@ class Evaluation:
         return "\n".join(f"{name:<15} {value}" for name, value in shown.items())
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation:
-    """Measure a checkpoint in float32, by the same function that training uses.
+def evaluate(config: EvaluateConfig) -> Evaluation | Curve:
+    """Measure a checkpoint in float32, by the same function that training uses; at several iteration counts a curve.
 
     Raises:
         ValueError, FileNotFoundError: checkpoint and data cannot be used, or do not belong together.
@@ -50,7 +59,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         torch.set_num_threads(config.threads)
     quiet_transformers()
     data = PreparedData.open(config.data)
-    model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
+    counts = config.counts
+    if counts is not None:
+        check_loops(load_config(config.checkpoint), counts)
+    if config.plot is not None and not Path(config.plot).parent.is_dir():
+        raise FileNotFoundError(f"plot must be a file in a folder that is there, got {config.plot}")
+    at_load = None if isinstance(config.iterations, str) else config.iterations
+    model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=at_load)
     check_same_tokenizer(tokenizer, data, config.checkpoint)
     longest = model.config.max_position_embeddings
     context = config.context or about_run(config.checkpoint).context or longest
@@ -61,6 +76,20 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if not isinstance(stream, TokenStream):
         raise ValueError(f"split must be validation where the train split is streamed, got {config.split}")
     rows = stream.rows(context)
+    if counts is not None:
+        curve = measure_curve(
+            model,
+            rows,
+            counts,
+            batch_rows=config.batch_rows,
+            split=config.split,
+            utf8_bytes=stream.manifest.utf8_bytes,
+            as_json=config.json,
+        )
+        if config.plot is None:
+            return curve
+        draw(curve, Path(config.plot))
+        return replace(curve, plot=config.plot)
     began = time.perf_counter()
     with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, disable=None) as bar:
         loss = validation_loss(model, rows, batch_rows=config.batch_rows, progress=bar.update)

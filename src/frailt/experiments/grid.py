@@ -15,6 +15,7 @@ import yaml
 
 from frailt.model.layout import Layout
 from frailt.training.config import ModelConfig, TrainConfig
+from frailt.training.iteration_counts import IterationCounts
 
 Match = Literal["params", "flops", "time"]
 BY_WIDTH = "1/sqrt(hidden_size)"
@@ -167,6 +168,7 @@ class Grid:
                 raise ValueError(f"{where}{taken[0]} must be left out: the axes of the grid say it for each cell")
         _known(TrainConfig, self.protocol, "protocol.")
         _known(ModelConfig, model, "protocol.model.")
+        _known(IterationCounts, self.protocol.get("iteration_counts") or {}, "protocol.iteration_counts.")
 
     @classmethod
     def read(cls, path: Path, **changes: Any) -> "Grid":
@@ -226,6 +228,11 @@ class Grid:
             ValueError: a value that training refuses.
         """
         protocol = {name: value for name, value in self.protocol.items() if name != "model"}
+        counts = protocol.pop("iteration_counts", None)
+        if Layout.parse(cell.layout).is_looped:
+            protocol["iteration_counts"] = IterationCounts(**(counts or {}))
+        else:  # it has none to choose
+            protocol.pop("evaluate_iterations", None)
         model = dict(self.protocol.get("model") or {})
         model |= {"layout": cell.layout, "hidden_size": cell.width, "iteration_encoding": cell.encoding}
         model |= {name: changes.pop(name) for name in ("hidden_size", "intermediate_size") if name in changes}

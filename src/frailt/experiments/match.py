@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from frailt.model.cost import cost, parameters
+from frailt.model.cost import parameters
 from frailt.training.build import model_config
 from frailt.training.config import TrainConfig
+from frailt.training.depth import expected_training_flops
 
 from .grid import Cell, Grid
 
@@ -43,7 +44,7 @@ def changes(
         return matched_size(own, reference, vocab_size)
     if grid.match == "flops":
         rates = tuple(  # type: ignore[assignment]
-            1 / cost(model_config(each, vocab_size), each.context).training_flops_per_token for each in (own, reference)
+            1 / expected_training_flops(each, model_config(each, vocab_size)) for each in (own, reference)
         )
     assert rates is not None, "rates are measured first"
     exact = reference.steps_for(rows) * rates[0] / rates[1]

@@ -4,11 +4,12 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from frailt.data.whole_files import write_whole
-from frailt.training.config import ModelConfig, TrainConfig
+from frailt.training.config import TrainConfig
 from frailt.training.stopping import RUN_AGAIN, Stopped, StopRequest
 
 from .grid import Cell
@@ -196,11 +197,11 @@ class Runner:
 def command_of(task: Task) -> list[str]:
     """`frailt train` for a task, with every setting that is not its default."""
 
-    def options(given: TrainConfig | ModelConfig, usual: TrainConfig | ModelConfig, prefix: str) -> Iterator[str]:
+    def options(given: Any, usual: Any, prefix: str) -> Iterator[str]:
         for name in (field.name for field in fields(usual)):
             value = getattr(given, name)
-            if isinstance(value, ModelConfig):
-                yield from options(value, ModelConfig(), f"{prefix}{name}.")
+            if is_dataclass(value):
+                yield from options(value, getattr(usual, name), f"{prefix}{name}.")
             elif value != getattr(usual, name):
                 yield f"--{prefix}{name}={value if isinstance(value, str) else json.dumps(value)}"
 

@@ -13,7 +13,7 @@ Shapes: B batch, T tokens, D hidden size, H query heads, G key-value heads, K he
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_frailt import FraiLTConfig
 from .encodings import ENCODINGS, IterationEncoding
 from .layout import GroupShape
+from .views import view_of
 
 
 class FraiLTAttentionSlot(nn.Module):
@@ -174,6 +175,20 @@ class FraiLTPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": FraiLTBlock, "attentions": FraiLTAttention}  # noqa: RUF012
+
+    def with_iterations(self, iterations: int | Sequence[int] | None = None) -> Self:
+        """The model with other iteration counts: what `from_pretrained(..., iterations=...)` gives, without a copy.
+
+        Weights are shared: what trains, moves or converts one does it to both. Configuration, slots, caches, training
+        mode and gradient checkpointing are its own; so are modules exchanged later (`resize_token_embeddings`).
+
+        Args:
+            iterations: one count for all looped groups, one per group, or None for the layout's own.
+
+        Raises:
+            ValueError: the counts do not fit the layout, or the model is spread over devices.
+        """
+        return view_of(self, iterations)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

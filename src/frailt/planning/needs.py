@@ -86,6 +86,10 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str]]:
     config, step, costs, device = plan.config, plan.step, plan.costs, plan.device
     unique = costs.parameters.total
     yield "layout", f"{costs.layout}, {costs.depth} block applications, width {plan.model.hidden_size:,}"
+    if counts := config.iteration_counts.several:
+        shares = config.iteration_counts.shares()
+        mean = sum(count * share for count, share in shares.items())
+        yield "iterations", f"{counts[0]} to {counts[-1]}: memory for {counts[-1]}, FLOPs for the mean of {mean:.3g}"
     yield "vocabulary", f"{plan.model.vocab_size:,} tokens, {plan.vocabulary}"
     yield "unique parameters", f"{unique:,}"
     yield "of a plain model as deep", f"{costs.parameters_of_equal_depth:,}"

@@ -11,6 +11,7 @@ from frailt.model import FraiLTConfig
 from frailt.model.cost import cost
 from frailt.training.build import check_context, model_config
 from frailt.training.checkpoint import load_config
+from frailt.training.depth import at_count, check_counts, expected_training_flops
 from frailt.training.hardware import (
     choose_attention,
     choose_device,
@@ -47,9 +48,13 @@ def plan(config: PlanConfig) -> Plan:
         processes=config.processes,
         sharded=config.parallel == "fsdp",
     )
-    costs = cost(model, config.context)
+    check_counts(config, model)
+    counts = config.iteration_counts.several
+    deepest = at_count(model, max(counts)) if counts else model  # its step is the fullest
+    training_flops = expected_training_flops(config, model)
+    costs = replace(cost(model, config.context), training_flops_per_token=round(training_flops))
     head = 2 * model.vocab_size * model.hidden_size
-    again = costs.forward_flops_per_token - head if config.gradient_checkpointing else 0
+    again = round(training_flops / 3) - head if config.gradient_checkpointing else 0
     train = data.split("train") if data else None
     rows_per_pass = len(train.rows(config.context)) if isinstance(train, TokenStream) else None
     in_passes = config.tokens is None and config.steps is None
@@ -59,13 +64,13 @@ def plan(config: PlanConfig) -> Plan:
         vocabulary=vocabulary,
         device=device,
         step=step,
-        peak=training_peak(model, step),
+        peak=training_peak(deepest, step),
         costs=costs,
         hardware_flops_per_token=costs.training_flops_per_token + again,
         steps=None if in_passes and rows_per_pass is None else config.steps_for(rows_per_pass),
         tokens_per_pass=None if rows_per_pass is None else rows_per_pass * config.context,
     )
-    return found if found.fits else replace(found, ways_out=ways_out(config, model, step, device))
+    return found if found.fits else replace(found, ways_out=ways_out(config, deepest, step, device))
 
 
 def _model(config: PlanConfig, data: PreparedData | None) -> tuple[FraiLTConfig, str]:

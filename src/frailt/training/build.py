@@ -52,12 +52,13 @@ def model_config(config: TrainConfig, vocab_size: int, **more: Any) -> FraiLTCon
     )
 
 
-def model_record(model: FraiLTForCausalLM, context: int) -> dict[str, Any]:
-    """What `run.json` says of the model."""
+def model_record(model: FraiLTForCausalLM, context: int, training_flops: float | None = None) -> dict[str, Any]:
+    """What `run.json` says of the model; `training_flops` per token where other iteration counts are trained too."""
     costs = cost(model.config, context)
     return {
         "hidden_size": model.config.hidden_size,
         "iteration_encoding": model.config.iteration_encoding,
         **asdict(costs),
+        "training_flops_per_token": costs.training_flops_per_token if training_flops is None else round(training_flops),
         "parameters": {**asdict(costs.parameters), "total": costs.parameters.total},
     }

@@ -8,10 +8,10 @@ import torch
 from transformers.integrations import get_available_reporting_integrations
 
 from frailt.model import FraiLTForCausalLM
-from frailt.model.cost import cost
 
 from .compiling import choose_compile
 from .config import TrainConfig
+from .depth import expected_training_flops
 from .hardware import choose_attention, choose_precision, matmul_flops_per_s
 from .processes import Processes
 
@@ -53,7 +53,7 @@ def choose(
         precision = record.get("precision") or choose_precision("auto", device, model.config)
     precision = choose_precision(precision, device)
     ceiling = matmul_flops_per_s(device, precision)
-    flops = steps * config.tokens_per_step * cost(model.config, config.context).training_flops_per_token
+    flops = steps * config.tokens_per_step * expected_training_flops(config, model.config)
     expected_s = flops / (ceiling * TYPICAL_UTILISATION * processes.count)
     compiling = record.get("compile", "auto") if config.compile == "auto" else config.compile
     parallel = config.parallel

@@ -36,9 +36,17 @@ def choose_compile(wanted: str, device: torch.device, expected_s: float) -> str:
     return wanted
 
 
-def compile_model(model: FraiLTForCausalLM, mode: str) -> None:
-    """Let `model` run compiled from its next pass on, in place; weights and their names stay as they are."""
+def compile_model(model: FraiLTForCausalLM, mode: str, counts: int = 1) -> None:
+    """Let `model` run compiled from its next pass on, in place; weights and their names stay as they are.
+
+    Args:
+        model: the model.
+        mode: off, block or whole.
+        counts: how many iteration counts it will run with; `whole` makes a graph for each, `block` the same for all.
+    """
     if mode == "whole":
+        # Past its limit torch would leave the other counts uncompiled without a word.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * counts)
         model.forward = MethodType(torch.compile(type(model).forward), model)
     elif mode == "block":
         blocks = [block for group in model.model.groups for block in group.blocks]

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from frailt.model.counts import parse_counts
+
+from .iteration_counts import IterationCounts
+
 Precision = Literal["auto", "float32", "bfloat16"]
 CompileMode = Literal["auto", "off", "block", "whole"]
 Parallel = Literal["auto", "ddp", "fsdp"]
@@ -58,6 +62,7 @@ class TrainConfig:
         from_checkpoint: checkpoint or run folder whose weights training starts from; the model is then its own. --from
             for short.
         model: the model to train.
+        iteration_counts: how often looped groups run in each step; the layout's M is the size of the encoding table.
         context: tokens per row.
         passes: budget in passes over the training stream; 1 where no budget is given.
         tokens: budget in tokens.
@@ -82,6 +87,8 @@ class TrainConfig:
         seed: fixes initial weights, the order of rows, dropout.
         evaluations: how often the loss on a share of the validation rows is measured while training, evenly spread.
         evaluation_share: that share, of rows, evenly spread and the same each time. At the end all are measured.
+        evaluate_iterations: counts, such as 1..8 or 1,2,4,8, at which the loss is measured beside the layout's own, in
+            every evaluation and at the end.
         log_every_steps: steps between two lines of metrics.
         report_to: trackers that transformers knows, such as tensorboard, wandb, trackio, mlflow.
         save_every_minutes: minutes between two checkpoints to go on from.
@@ -94,6 +101,7 @@ class TrainConfig:
     out: str
     from_checkpoint: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
+    iteration_counts: IterationCounts = field(default_factory=IterationCounts)
     context: int = 512
     passes: float | None = None
     tokens: int | None = None
@@ -115,6 +123,7 @@ class TrainConfig:
     seed: int = 0
     evaluations: int = 10
     evaluation_share: float = 0.1
+    evaluate_iterations: list[int] | str | None = None
     log_every_steps: int = 10
     report_to: list[str] = field(default_factory=list)
     save_every_minutes: float = 10.0
@@ -146,8 +155,15 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if not 0 < self.evaluation_share <= 1:
             raise ValueError(f"evaluation_share must be above 0 and at most 1, got {self.evaluation_share}")
+        if self.evaluate_iterations is not None:
+            self.evaluate_iterations = parse_counts(self.evaluate_iterations, "evaluate_iterations")
         if self.from_checkpoint is not None and self.model != ModelConfig():
             raise ValueError("model comes from from_checkpoint where that is given: leave out the model settings")
+
+    @property
+    def evaluated(self) -> list[int]:
+        """The counts of `evaluate_iterations`; none where the loss is measured at the layout's own alone."""
+        return list(self.evaluate_iterations or ())  # type: ignore[arg-type]  # parsed by now
 
     @property
     def tokens_per_step(self) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from frailt.data.packing import PackedRows
 from frailt.data.streaming import StreamedRows
 from frailt.model import FraiLTForCausalLM
-from frailt.model.cost import cost
 
 from .choices import Choices
 from .compiling import compile_model
 from .config import TrainConfig
+from .depth import Depth, costs_by_count
 from .hardware import peak_memory_bytes
+from .iteration_counts import CountSchedule
 from .keeper import Keeper
 from .processes import Processes
 from .resume import read_state
@@ -42,6 +43,8 @@ class TrainResult:
     tokens: int
     tokens_per_s: float
     training_s: float
+    validation_at_iterations: dict[int, Loss] = field(default_factory=dict)
+    """The same at each of `evaluate_iterations`."""
 
     def __str__(self) -> str:
         return (
@@ -62,6 +65,7 @@ class Fit:
         train_rows: what is trained on.
         order: the number of the row at each position, from the first of the first step on.
         validation_rows: what the loss is measured on.
+        schedule: how often looped groups run in each step.
         steps: optimiser steps.
     """
 
@@ -75,11 +79,12 @@ class Fit:
         train_rows: PackedRows | StreamedRows,
         order: Order,
         validation_rows: PackedRows,
+        schedule: CountSchedule,
         steps: int,
     ) -> None:
         self.config, self.run_folder, self.keeper, self.processes = config, run, keeper, processes
         self.chosen, self.train_rows, self.order, self.validation_rows = chosen, train_rows, order, validation_rows
-        self.steps, self.rows_per_pass = steps, config.rows_per_pass(processes.count)
+        self.schedule, self.steps, self.rows_per_pass = schedule, steps, config.rows_per_pass(processes.count)
         self.trainer: FraiLTTrainer
 
     def run(
@@ -92,11 +97,11 @@ class Fit:
             enable()
         with StopRequest() as stop:
             self.trainer = trainer = self._trainer(model)
-            log = self._log(stop, cost(model.config, self.config.context).training_flops_per_token)
+            log = self._log(stop, model)
             trainer.add_callback(log)
             for callback in callbacks:
                 trainer.add_callback(callback)
-            compile_model(model, self.chosen.compile)
+            compile_model(model, self.chosen.compile, counts=max(1, len(self.schedule.counts)))
             if checkpoint is not None:
                 state = read_state(checkpoint)
                 log.restore(state)
@@ -137,6 +142,9 @@ class Fit:
             evaluation_batch_rows=self._evaluation_rows(model),
             skip_nonfinite=self.config.on_nonfinite == "skip",
             rows_of=rows_of,
+            depth=Depth(model, {*self.schedule.counts, *self.config.evaluated}),
+            schedule=self.schedule,
+            evaluated_counts=self.config.evaluated,
         )
         for shown_by_us in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(shown_by_us)
@@ -146,7 +154,7 @@ class Fit:
         device = self.processes.device
         return evaluation_rows(self.rows_per_pass, self.config.context, model.config.vocab_size, device)
 
-    def _log(self, stop: StopRequest, flops_per_token: int) -> RunLog:
+    def _log(self, stop: StopRequest, model: FraiLTForCausalLM) -> RunLog:
         def write(row: dict[str, Any]) -> None:
             if self.processes.first:
                 self.run_folder.log(row)
@@ -154,7 +162,7 @@ class Fit:
         return RunLog(
             self.trainer,
             self.config,
-            flops_per_token=flops_per_token,
+            costs=costs_by_count(self.config, model.config),
             matmul_flops_per_s=self.chosen.matmul_flops_per_s * self.processes.count,
             stop=stop,
             write=write,
@@ -179,13 +187,18 @@ class Fit:
                 if any(self.processes.raised_anywhere(bool(stop))):
                     self._stop(stop)
 
-            validation = validation_loss(
-                model,
-                self.validation_rows,
-                batch_rows=self._evaluation_rows(model),
-                processes=self.processes,
-                progress=progress,
-            )
+            def measure() -> Loss:
+                bar.reset()
+                return validation_loss(
+                    model,
+                    self.validation_rows,
+                    batch_rows=self._evaluation_rows(model),
+                    processes=self.processes,
+                    progress=progress,
+                )
+
+            validation = measure()
+            at_iterations = trainer.depth.measure_each(self.config.evaluated, measure, validation)
         log.check_finite("validation loss", validation.nats_per_token, self.steps)
         self.keeper.save("last", validation.nats_per_token, self.steps, "all validation rows")
         tokens = self.steps * self.config.tokens_per_step
@@ -196,6 +209,7 @@ class Fit:
                 "training_s": round(training_s, 3),
                 "final_validation_nats_per_token": validation.nats_per_token,
                 "targets": validation.targets,
+                **_by_count(at_iterations),
                 "evaluating_s": round(trainer.evaluating_s + time.perf_counter() - began, 3),
             }
         )
@@ -212,6 +226,7 @@ class Fit:
             tokens=tokens,
             tokens_per_s=round(tokens / training_s, 1),
             training_s=round(training_s, 3),
+            validation_at_iterations=at_iterations,
         )
 
     def _stop(self, stop: StopRequest) -> None:
@@ -250,3 +265,9 @@ class Fit:
             disable_tqdm=True,
             report_to=(config.report_to or "none") if self.processes.first else "none",
         )
+
+
+def _by_count(losses: dict[int, Loss]) -> dict[str, dict[str, float]]:
+    """The part of the last row of metrics that has the loss at each of `evaluate_iterations`."""
+    at = {str(count): loss.nats_per_token for count, loss in losses.items()}
+    return {"final_validation_nats_per_token_at_iterations": at} if at else {}

@@ -75,9 +75,14 @@ class RunFolder:
             raise ValueError(f"out holds a run whose config.yaml is damaged, got {self.path}: choose another")
         return found
 
-    def check_unchanged(self, config: dict[str, Any], may_change: Iterable[str]) -> None:
-        """Raise a ValueError where a field differs from the one that the run began with, but for `may_change`."""
-        began = _flat(self.config())
+    def check_unchanged(
+        self, config: dict[str, Any], may_change: Iterable[str], defaults: dict[str, Any] | None = None
+    ) -> None:
+        """Raise a ValueError where a field differs from the one that the run began with, but for `may_change`.
+
+        A run that began before there was a field began with what `defaults` has for it.
+        """
+        began = _flat(defaults or {}) | _flat(self.config())
         for name, value in _flat(config).items():
             if name.partition(".")[0] not in may_change and began.get(name, value) != value:
                 raise ValueError(

@@ -3,17 +3,21 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from frailt.model.cost import Cost
+
 from .config import TrainConfig
+from .depth import mean_training_flops
 from .hardware import peak_memory_bytes
+from .iteration_counts import mean_count
 from .processes import check_wrapped
 from .stopping import StopRequest
-from .trainer import FraiLTTrainer
+from .trainer import EVALUATED_AT, FraiLTTrainer
 
 
 class RunLog(TrainerCallback):
@@ -22,7 +26,7 @@ class RunLog(TrainerCallback):
     Args:
         trainer: whose time spent in evaluating and saving is not counted as training.
         config: how often to evaluate and to save.
-        flops_per_token: model FLOPs of training on one token, full attention square.
+        costs: of training at each iteration count, full attention square.
         matmul_flops_per_s: what the devices of all processes could do, for the utilisation.
         stop: whether somebody asked to stop.
         write: takes one row of metrics.
@@ -34,14 +38,14 @@ class RunLog(TrainerCallback):
         trainer: FraiLTTrainer,
         config: TrainConfig,
         *,
-        flops_per_token: int,
+        costs: Mapping[int | None, Cost],
         matmul_flops_per_s: float,
         stop: StopRequest,
         write: Callable[[dict[str, Any]], None],
         save_best: Callable[[float, int], None],
     ) -> None:
         self.trainer, self.config = trainer, config
-        self.utilisation_per_rate = flops_per_token / matmul_flops_per_s
+        self.costs, self.matmul_flops_per_s = costs, matmul_flops_per_s
         self.stop, self.write, self.save_best = stop, write, save_best
         steps, evaluations = trainer.args.max_steps, config.evaluations
         self.evaluate_after = {math.ceil(steps * i / evaluations) for i in range(1, evaluations + 1)}
@@ -53,6 +57,7 @@ class RunLog(TrainerCallback):
         self._before_s = 0.0  # trained before the checkpoint that this process goes on from
         self._began = self._saved = time.perf_counter()
         self._logged_step, self._logged_s, self._logged_waiting_s = 0, 0.0, 0.0
+        self._counted_step = 0  # as logged, over checkpoints too, which seconds are not
         self.bar: tqdm | None = None
 
     @property
@@ -69,6 +74,7 @@ class RunLog(TrainerCallback):
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
             "skipped_steps": self.skipped_steps,
             "losses": self.trainer.losses.state(self.trainer.processes),
+            "logged_step": self._counted_step,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -79,6 +85,7 @@ class RunLog(TrainerCallback):
         self.skipped_steps = state["skipped_steps"]
         self.trainer.losses.restore(state["losses"])
         self._logged_step, self._logged_s = state["step"], state["training_s"]
+        self._counted_step = state.get("logged_step", state["step"])
 
     def on_train_begin(self, args, state, control, **kwargs):
         check_wrapped(self.trainer.model_wrapped, self.trainer.processes)
@@ -123,6 +130,8 @@ class RunLog(TrainerCallback):
         elif "eval_loss" in logs:
             self.check_finite("validation loss", logs["eval_loss"], state.global_step)
             row |= {"validation_nats_per_token": logs["eval_loss"], "targets": logs["eval_targets"]}
+            at = {name.removeprefix(EVALUATED_AT): nats for name, nats in logs.items() if name.startswith(EVALUATED_AT)}
+            row |= {"validation_nats_per_token_at_iterations": at} if at else {}
         else:
             return
         self.write(row)
@@ -134,15 +143,23 @@ class RunLog(TrainerCallback):
         self._logged_step, self._logged_s, self._logged_waiting_s = step, now_s, waiting_s
         self.skipped_steps += logs["skipped_steps"]
         rate = steps * self.config.tokens_per_step / seconds
-        return {
-            "loss_nats_per_token": _number(logs["loss"]),
-            "learning_rate": logs["learning_rate"],
-            "gradient_norm": _number(logs.get("grad_norm")),
-            "tokens_per_s": round(rate, 1),
-            "model_flops_utilisation": round(rate * self.utilisation_per_rate, 4),
-            "waiting_share": round(waited / seconds, 4),
-            "peak_memory_bytes": peak_memory_bytes(self.trainer.processes.device),
-        } | ({"skipped_steps": logs["skipped_steps"]} if logs["skipped_steps"] else {})
+        flops = mean_training_flops(self.costs, self.trainer.schedule.ran(step - steps + 1, step))
+        ran = self.trainer.schedule.ran(self._counted_step + 1, step)
+        self._counted_step = step
+        mean = {} if (iterations := mean_count(ran)) is None else {"mean_iterations": iterations}
+        return (
+            {
+                "loss_nats_per_token": _number(logs["loss"]),
+                "learning_rate": logs["learning_rate"],
+                "gradient_norm": _number(logs.get("grad_norm")),
+                "tokens_per_s": round(rate, 1),
+                "model_flops_utilisation": round(rate * flops / self.matmul_flops_per_s, 4),
+                "waiting_share": round(waited / seconds, 4),
+                "peak_memory_bytes": peak_memory_bytes(self.trainer.processes.device),
+            }
+            | mean
+            | ({"skipped_steps": logs["skipped_steps"]} if logs["skipped_steps"] else {})
+        )
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         if metrics["eval_loss"] < self.best_nats:

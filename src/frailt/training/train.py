@@ -20,8 +20,10 @@ from .build import build_model, model_record
 from .checkpoint import load_checkpoint, quiet_transformers
 from .choices import Choices, check_devices, check_same_device, check_trackers, choose
 from .config import MAY_CHANGE, TrainConfig
+from .depth import check_counts, costs_by_count, mean_training_flops
 from .fit import Fit, TrainResult
 from .hardware import choose_device, describe
+from .iteration_counts import CountSchedule
 from .keeper import Keeper
 from .processes import Processes, shard
 from .resume import FOLDER, last_good, read_state, remove_all
@@ -59,7 +61,8 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
         run.record = processes.told_by_first(run.record)
         checkpoint = None
         if going_on := bool(run.record):
-            processes.first_does(lambda: run.check_unchanged(_settings(config), MAY_CHANGE))
+            usual = _settings(TrainConfig(data="", out=""))
+            processes.first_does(lambda: run.check_unchanged(_settings(config), MAY_CHANGE, usual))
             if run.record["status"] == "finished":
                 return _finished_before(run, processes)
             check_same_device(run.record, config.device, device)
@@ -69,17 +72,19 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
         tokenizer = data.tokenizer()
         set_seed(config.seed)
         model = load_checkpoint(checkpoint)[0] if checkpoint else build_model(config, data, tokenizer)
+        check_counts(config, model.config)
         train_rows, validation_rows = (
             data.split("train").rows(config.context),
             data.split("validation").rows(config.context),
         )
         steps = config.steps_for(None if isinstance(train_rows, StreamedRows) else len(train_rows))
+        schedule = CountSchedule(config.iteration_counts, seed=config.seed, steps=steps)
         chosen = choose(config, run.record, model, steps, processes)
         _tell(processes, f"{describe(device)}, {chosen}")
         model.set_attn_implementation(chosen.attention)
         if not going_on:
             processes.first_does(run.begin)
-        processes.first_does(lambda: _record_start(run, config, chosen, model, data, device, steps, checkpoint))
+        processes.first_does(lambda: _record_start(run, config, chosen, model, data, device, schedule, checkpoint))
         if chosen.parallel == "fsdp":
             shard(model, processes)
         keeper = Keeper(
@@ -93,7 +98,7 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
         )
         order = _order(config, train_rows, steps)
         try:
-            fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, steps)
+            fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, schedule, steps)
             result = fit.run(model, callbacks, checkpoint)
         except BaseException as error:
             if processes.first:
@@ -163,7 +168,7 @@ def _record_start(
     model: FraiLTForCausalLM,
     data: PreparedData,
     device: torch.device,
-    steps: int,
+    schedule: CountSchedule,
     checkpoint: Path | None,
 ) -> None:
     _tell_of_long_documents(data, config.context)
@@ -172,6 +177,7 @@ def _record_start(
         went_on = {"time": now(), "from_step": 0 if checkpoint is None else read_state(checkpoint)["step"]}
         run.update(status="running", **asdict(chosen), went_on=[*run.record.get("went_on", []), went_on])
         return
+    ran = schedule.ran(1, schedule.steps)  # all of them are known before the first
     run.update(
         status="running",
         started=now(),
@@ -180,20 +186,19 @@ def _record_start(
         device_type=device.type,
         **asdict(chosen),
         data={"source": _without_folder(data.manifest.source), "data_hash": data.data_hash},
-        model=model_record(model, config.context),
-        steps=steps,
+        model=model_record(model, config.context, mean_training_flops(costs_by_count(config, model.config), ran)),
+        **({} if None in ran else {"steps_at_iterations": {str(count): ran[count] for count in schedule.counts}}),
+        steps=schedule.steps,
         seed=config.seed,
     )
 
 
 def _record_end(run: RunFolder, result: TrainResult, data: PreparedData) -> None:
     run.record.pop("error", None)
+    at_iterations = {str(n): _recorded(loss, data) for n, loss in result.validation_at_iterations.items()}
     run.update(
-        validation={name: value for name, value in asdict(result.validation).items() if value is not None}
-        | {
-            "perplexity": result.validation.perplexity,
-            "bits_per_byte": result.validation.bits_per_byte(data.split("validation").manifest.utf8_bytes),
-        },
+        validation=_recorded(result.validation, data),
+        **({"validation_at_iterations": at_iterations} if at_iterations else {}),
         best_share_nats_per_token=result.best_share_nats_per_token,
         tokens=result.tokens,
         tokens_per_s=result.tokens_per_s,
@@ -201,6 +206,14 @@ def _record_end(run: RunFolder, result: TrainResult, data: PreparedData) -> None
         ended=now(),
         status="finished",
     )
+
+
+def _recorded(loss: Loss, data: PreparedData) -> dict[str, Any]:
+    """A loss as `run.json` has it."""
+    return {name: value for name, value in asdict(loss).items() if value is not None} | {
+        "perplexity": loss.perplexity,
+        "bits_per_byte": loss.bits_per_byte(data.split("validation").manifest.utf8_bytes),
+    }
 
 
 def _finished_before(run: RunFolder, processes: Processes) -> TrainResult:
@@ -212,6 +225,9 @@ def _finished_before(run: RunFolder, processes: Processes) -> TrainResult:
     return TrainResult(
         folder=run.path,
         validation=Loss.from_record(record["validation"]),
+        validation_at_iterations={
+            int(count): Loss.from_record(loss) for count, loss in record.get("validation_at_iterations", {}).items()
+        },
         **{n: record[n] for n in ("best_share_nats_per_token", "tokens", "tokens_per_s", "training_s")},
     )
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,14 @@ from transformers import Trainer
 from frailt.data.packing import PackedRows
 from frailt.model.encodings import IterationEncoding
 
+from .depth import Depth
+from .iteration_counts import CountSchedule
 from .processes import Processes, is_sharded, settle
 from .resume import read_state, restore_optimizer, restore_random
-from .validation import share_of_rows, validation_loss
+from .validation import Loss, share_of_rows, validation_loss
+
+EVALUATED_AT = "eval_loss_at_iterations_"
+"""What the loss at another count is logged as, before the count."""
 
 
 class LossWindow:
@@ -73,6 +78,9 @@ class FraiLTTrainer(Trainer):
         skip_nonfinite: whether a step whose loss or gradient is infinite or no number is left out instead of ending
             the run.
         rows_of: the training rows of a step, for the message that ends a run.
+        depth: lets the model run with other iteration counts.
+        schedule: the count of every step.
+        evaluated_counts: at which the loss is measured too.
         trainer_arguments: as for `Trainer`.
     """
 
@@ -85,12 +93,16 @@ class FraiLTTrainer(Trainer):
         evaluation_batch_rows: int,
         skip_nonfinite: bool,
         rows_of: Callable[[int], list[int]],
+        depth: Depth,
+        schedule: CountSchedule,
+        evaluated_counts: Sequence[int] = (),
         **trainer_arguments: Any,
     ) -> None:
         self.processes, self.validation_rows = processes, validation_rows
         self.evaluation_indices = share_of_rows(len(validation_rows), evaluation_share)
         self.evaluation_batch_rows = evaluation_batch_rows
         self.skip_nonfinite, self.rows_of = skip_nonfinite, rows_of
+        self.depth, self.schedule, self.evaluated_counts = depth, schedule, evaluated_counts
         super().__init__(eval_dataset=self.evaluation_indices, **trainer_arguments)
         # What tells the Trainer to leave placement and the averaging of gradients to the model.
         self.is_distributed_loading_by_transformers = is_sharded(self.bare_model)
@@ -160,8 +172,9 @@ class FraiLTTrainer(Trainer):
             self.waiting_s += time.perf_counter() - began
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """As in `Trainer`."""
-        loss = super().training_step(*args, **kwargs)
+        """As in `Trainer`, at the iteration count of the step."""
+        with self.depth.at(self.schedule.at(self.state.global_step + 1)):
+            loss = super().training_step(*args, **kwargs)
         self.losses.add(loss)
         return loss
 
@@ -204,14 +217,20 @@ class FraiLTTrainer(Trainer):
         """The validation loss on the fixed share of rows, logged as `eval_loss` in nats per token."""
         self.check_finite()
         began = time.perf_counter()
-        loss = validation_loss(
-            self.accelerator.unwrap_model(self.model),
-            self.validation_rows,
-            indices=self.evaluation_indices,
-            batch_rows=self.evaluation_batch_rows,
-            processes=self.processes,
-        )
+
+        def measure() -> Loss:
+            return validation_loss(
+                self.accelerator.unwrap_model(self.model),
+                self.validation_rows,
+                indices=self.evaluation_indices,
+                batch_rows=self.evaluation_batch_rows,
+                processes=self.processes,
+            )
+
+        loss = measure()
         metrics = {"eval_loss": loss.nats_per_token, "eval_targets": loss.targets}
+        for count, own in self.depth.measure_each(self.evaluated_counts, measure, loss).items():
+            metrics[f"{EVALUATED_AT}{count}"] = own.nats_per_token
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.evaluating_s += time.perf_counter() - began  # with the saving of what is best
