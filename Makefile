@@ -5,18 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Bytecode is written when a module is first imported: for all that is installed it would take longer than installing.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 
 # Small models on few cores are fastest with one thread each; see docs/decisions.md.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help core setup quickstart test test-judge lint soak test-imports clean
+.PHONY: help core setup quickstart test test-long test-judge lint soak test-imports clean
 
 help:
 	@echo "make quickstart    set up, train a FraiLT and its matched standard models, compare them, tell a story"
 	@echo "make test          set up and run the tests"
+	@echo "make test-long     set up and run the tests that take half a minute or more each"
 	@echo "make test-judge    set up what the judge needs, and run its tests against a server on loopback"
 	@echo "make lint          set up, check style and types"
 	@echo "make soak          kill a training run 50 times and see that nothing is lost (a quarter of an hour or more)"
@@ -44,6 +47,11 @@ quickstart: $(CORE)
 test: $(STAMP)
 	@echo "== Tests"
 	@$(BIN)/python -m pytest -n 2
+
+# Of `make test` they would take a third of the time: several processes, kills of a whole sweep, graphs of whole models.
+test-long: $(STAMP)
+	@echo "== Long tests"
+	@$(BIN)/python -m pytest -n 2 -m long
 
 # Apart, because Inspect brings sixty packages: what of these tests needs none of them runs in make test.
 test-judge: $(STAMP)

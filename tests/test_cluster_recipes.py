@@ -309,7 +309,9 @@ def test_the_torchrun_sbatch_script_passes_a_signal_on_and_requeues(tmp_path, se
     )
     job = cluster.start(RECIPES / "torchrun.sbatch", "--steps", "3")
     assert job.stdout is not None
-    assert {job.stdout.readline(), job.stdout.readline()} == {"up\n", "tasks are running\n"}
+    said = job.stdout.readline() + job.stdout.readline()  # of two processes: their words and line ends may mix
+    assert "up" in said
+    assert "tasks are running" in said
     job.send_signal(sent)
     assert job.wait(timeout=20) == 1
     assert cluster.calls("scontrol") == [["scontrol", "requeue", str(os.getpid())]]
@@ -334,6 +336,7 @@ def tiny_options(prepared: Path, out: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_processes_train_through_the_sbatch_script(tmp_path, prepared):
     cluster = Cluster(tmp_path, tasks=2)
     assert cluster.run(RECIPES / "train.sbatch", *tiny_options(prepared, tmp_path / "run")) == 0
@@ -345,6 +348,7 @@ def test_two_processes_train_through_the_sbatch_script(tmp_path, prepared):
 # submitit
 
 
+@pytest.mark.long
 def test_the_submitit_script_trains_on_this_machine(tmp_path, prepared):
     pytest.importorskip("submitit")
     (tmp_path / "config.yaml").write_text("learning_rate: 0.001\n")

@@ -295,6 +295,7 @@ def test_two_sweeps_in_one_folder_are_refused(prepared, tmp_path, capsys):
     assert "out is in use by another sweep" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_real_sweep_killed_and_started_again_loses_nothing_and_does_nothing_twice(prepared, tmp_path):
     out = tmp_path / "sweep"
     shell = [sys.executable, "-m", "frailt", *command(prepared, tmp_path, "--jobs", "2", "--threads", "1")]

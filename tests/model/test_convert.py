@@ -186,6 +186,7 @@ def test_a_published_checkpoint_tells_the_published_story(reference_data):
     assert pieces.decode(story) == published.removesuffix("\n")
 
 
+@pytest.mark.long
 @pytest.mark.reference
 @torch.inference_mode()
 def test_a_published_checkpoint_has_its_loss_on_held_out_stories(reference_data):

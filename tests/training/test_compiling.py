@@ -43,7 +43,7 @@ def test_a_layout_with_and_without_loops_needs_one_graph_more_of_the_block(count
     assert counted.frame_count == 6  # with and without an encoding to add
 
 
-@pytest.mark.parametrize("mode", ["block", "whole"])
+@pytest.mark.parametrize("mode", ["block", pytest.param("whole", marks=pytest.mark.long)])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_compiled_training_gives_the_same_losses(mode, precision, counted, prepared, tiny, tmp_path):
     settings = {"layout": "1,(2)^2", "precision": precision, "learning_rate": 0.01}

@@ -280,11 +280,11 @@ def compiled(config, tmp_path, **changes):
     return replace(config, out=str(tmp_path / "run"), model=model, save_every_steps=None, **many, **changes)
 
 
-@pytest.mark.parametrize("counts", ["1..4", "1..10"])
-def test_whole_mode_compiles_one_graph_for_each_count_of_the_set(counts, counted, config, tmp_path):
-    rising = IterationCounts(kind="curriculum", counts=counts)  # so that each of them comes
+def test_whole_mode_compiles_one_graph_for_each_count_of_the_set(counted, config, tmp_path):
+    torch._dynamo.config.recompile_limit = 2  # of 8, as tracing is slow; `counted` puts it back
+    rising = IterationCounts(kind="curriculum", counts="1..3")  # so that each of them comes
     train(compiled(config, tmp_path, compile="whole", iteration_counts=rising))
-    assert counted.frame_count == len(rising.several)
+    assert counted.frame_count == 3
 
 
 def test_block_mode_compiles_the_same_graphs_for_any_set(counted, config, tmp_path):
@@ -292,7 +292,7 @@ def test_block_mode_compiles_the_same_graphs_for_any_set(counted, config, tmp_pa
     assert counted.frame_count == 4  # block and head, with gradients and without
 
 
-@pytest.mark.parametrize("mode", ["block", "whole"])
+@pytest.mark.parametrize("mode", ["block", pytest.param("whole", marks=pytest.mark.long)])
 def test_compiled_training_gives_the_same_losses(mode, counted, config, sampled, tmp_path):
     train(replace(config, out=str(tmp_path / "run"), compile=mode))
     for name in ("loss_nats_per_token", "validation_nats_per_token"):

@@ -103,9 +103,9 @@ def test_steps_have_the_shares(config):
 
 @pytest.mark.parametrize("config", DRAWN, ids=str)
 def test_the_count_of_a_step_does_not_depend_on_what_was_asked_before(config):
-    forwards = [schedule(config).at(step) for step in range(1, 200)]
+    forwards = [schedule(config).at(step) for step in range(1, 20)]
     again, backwards = schedule(config), []
-    for step in (9000, *range(199, 0, -1)):  # across the edge of a block
+    for step in (9000, *range(19, 0, -1)):  # across the edge of a block
         backwards.append(again.at(step))
     assert backwards[:0:-1] == forwards
 

@@ -101,7 +101,12 @@ CASES = {
 }
 
 
-def test_two_processes_give_the_losses_of_one(config, one, streamed, tmp_path):
+def test_two_processes_give_the_losses_of_one(config, one, tmp_path):
+    check_cases({name: (replace(config, **CASES[name]), one) for name in ("ddp", "fsdp")}, tmp_path)
+
+
+@pytest.mark.long
+def test_two_processes_give_the_losses_of_one_whatever_else_is_asked_for(config, one, streamed, tmp_path):
     cases = {name: (replace(config, **how), one) for name, how in CASES.items()}
 
     skipping = replace(config, on_nonfinite="skip", out=str(tmp_path / "skipping-one"))
@@ -117,7 +122,10 @@ def test_two_processes_give_the_losses_of_one(config, one, streamed, tmp_path):
     from_shards = replace(config, data=str(streamed), batch_rows=80, steps=5, out=str(tmp_path / "streamed-one"))
     train(from_shards)
     cases["streamed"] = replace(from_shards, parallel="ddp"), tmp_path / "streamed-one"
+    check_cases(cases, tmp_path)
 
+
+def check_cases(cases, tmp_path):
     code, errors = run("check", *(replace(case, out=str(tmp_path / name)) for name, (case, _) in cases.items()))
     assert code == 0, errors
     for name, (case, reference) in cases.items():
@@ -129,6 +137,7 @@ def test_two_processes_give_the_losses_of_one(config, one, streamed, tmp_path):
         assert model.config.architectures == ["FraiLTForCausalLM"], name
 
 
+@pytest.mark.long
 def test_a_run_goes_on_sharded_or_not_with_two_processes_or_one(config, one, tmp_path):
     config = replace(config, out=str(tmp_path / "run"))
     code, errors = run("die -1 5", replace(config, parallel="fsdp"))
@@ -149,6 +158,7 @@ def test_a_run_goes_on_sharded_or_not_with_two_processes_or_one(config, one, tmp
     assert [row["from_step"] for row in record["went_on"]] == [4, 8]
 
 
+@pytest.mark.long
 def test_sigterm_to_the_launcher_saves_once(config, tmp_path):
     config = replace(config, out=str(tmp_path / "run"), steps=100_000, log_every_steps=1)
     process = launched("die 0 0", config)

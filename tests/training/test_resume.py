@@ -188,6 +188,7 @@ def command(config) -> list[str]:
     return ["train", "--config", str(file)]
 
 
+@pytest.mark.long
 def test_sigkill_at_random_moments_and_within_a_checkpoint_loses_nothing(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     seed = random.SystemRandom().randrange(2**32)

@@ -6,7 +6,7 @@ no more. All looped groups run with the same count, and all forward passes of a 
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -94,7 +94,7 @@ class IterationCounts:
             _log_poisson(n, self.mean) if self.sigma is None else _log_lognormal_poisson(n, self.mean, self.sigma)
             for n in counts
         ]
-        total = _log_sum_exp(logs)
+        total = np.logaddexp.reduce(logs)
         return {n: math.exp(log - total) for n, log in zip(counts, logs, strict=True)}
 
 
@@ -150,13 +150,7 @@ def _log_poisson(n: int, rate: float) -> float:
 
 def _log_lognormal_poisson(n: int, mean: float, sigma: float) -> float:
     """Of a rate e^t with t from N(log mean - sigma^2 / 2, sigma^2), whose mean is `mean`; by the trapezoidal rule."""
-    points = 2001
-    grid = [-10 + 20 * i / (points - 1) for i in range(points)]
-    center, step = math.log(mean) - sigma**2 / 2, 20 / (points - 1)
-    terms = [_log_poisson(n, math.exp(center + sigma * z)) - z**2 / 2 for z in grid]
-    return _log_sum_exp(terms) + math.log(step / math.sqrt(2 * math.pi))
-
-
-def _log_sum_exp(terms: Sequence[float]) -> float:
-    top = max(terms)
-    return top + math.log(sum(math.exp(term - top) for term in terms))
+    grid, step = np.linspace(-10, 10, 2001, retstep=True)
+    logs = math.log(mean) - sigma**2 / 2 + sigma * grid  # of the rate
+    terms = n * logs - np.exp(logs) - math.lgamma(n + 1) - grid**2 / 2
+    return float(np.logaddexp.reduce(terms)) + math.log(step / math.sqrt(2 * math.pi))
