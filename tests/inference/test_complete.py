@@ -130,6 +130,8 @@ def test_completions_are_kept_as_records_that_the_judge_reads(run, plain_run, fe
     assert read.about["sampling"]["temperature"] == 1.0
     record = json.loads((run / "run.json").read_text())
     assert read.about["validation_nats_per_token"] == record["validation"]["nats_per_token"]
+    assert read.about["trained_tokens"] == record["tokens"] == 24 * 8 * 47
+    assert read.about["data_hash"] == record["data"]["data_hash"]
     assert read_completions(tmp_path / "out" / "2").about["model"]["layout"] == "2"
 
 

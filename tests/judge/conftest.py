@@ -17,6 +17,7 @@ def write_completions(folder: Path, stories: dict[str, list[str]], **changed) ->
         "validation_nats_per_token": 2.5,
         "sampling": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_new_tokens": 64, "seed": 0}
         | {"samples": len(next(iter(stories.values())))},
+        "prompts": len(stories),
         "prompts_sha256": "cd" * 32,
         "versions": {},
         "status": "finished",

@@ -66,6 +66,11 @@ def test_a_mean_takes_beginnings_to_be_independent_and_not_stories():
     assert mean_over_clusters([[1.0, 3.0]]).half_width is None
 
 
+def test_what_does_not_vary_has_no_interval_and_not_one_of_no_length():
+    assert mean_over_clusters([[1.0, 3.0], [2.0], [1.9, 2.1]]).half_width is None
+    assert slope_within([0, 1, 0, 1], [1, 3, 2, 4], "aabb", "aabb").half_width is None
+
+
 def test_the_interval_of_a_mean_holds_it_in_95_of_100_where_stories_of_a_beginning_are_alike():
     rng, true = np.random.default_rng(2), 6.5
     covered = 0

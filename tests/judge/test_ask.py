@@ -1,6 +1,8 @@
 """What asking makes of an endpoint that misbehaves: no grade is lost, invented or paid for twice."""
 
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import anyio
 import pytest
@@ -12,6 +14,7 @@ from frailt.judge.completions import read_completions
 from frailt.judge.ledger import Ledger
 from frailt.judge.purse import CapReached, Purse
 from frailt.judge.questions import questions
+from frailt.judge.wire import _seconds
 
 from .server import (
     COMPLETION_TOKENS,
@@ -135,6 +138,14 @@ def test_one_forced_call_is_asked_for_with_the_assessment_first(config):
     assert (request["model"], request["temperature"], request["max_tokens"]) == ("judge-1", 0.25, 77)
 
 
+def test_a_call_of_any_tool_may_be_required_instead_of_the_one_by_name(config):
+    with Server() as server:
+        Asking(config(server, tool_choice="required"), 1).run()
+    (request,) = server.requests
+    assert request["tool_choice"] == "required"
+    assert len(request["tools"]) == 1
+
+
 def test_rotated_orders_turn_prompt_and_tool_with_each_repeat(config):
     with Server() as server:
         Asking(config(server, orders="rotated", repeats=4, connections=1)).run()
@@ -177,7 +188,7 @@ def test_an_endpoint_that_fails_again_and_again_ends_the_run(config):
     assert len(server.requests) == 6  # three stories, each sent twice, of six
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("status", [302, 401, 402, 403, 404, 405])
 def test_a_refused_request_ends_the_run_at_once(config, status):
     with Server(otherwise=fails(status, "no such model")) as server:
         asking = Asking(config(server, connections=1)).run()
@@ -185,7 +196,7 @@ def test_a_refused_request_ends_the_run_at_once(config, status):
     assert f"(status {status}: no such model); check base_url, model" in str(asking.asker.ended)
 
 
-@pytest.mark.parametrize("status", [302, 400, 413, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 def test_what_is_refused_before_anything_is_answered_ends_the_run_after_three_stories(config, status):
     with Server(otherwise=fails(status, "no tools here")) as server:
         asking = Asking(config(server, connections=1)).run()
@@ -210,8 +221,39 @@ def test_one_story_that_is_refused_is_unscored_and_holds_up_no_other(config):
     assert server.paid_tokens == asking.purse.tokens == 5 * PAID
 
 
-def test_retry_after_is_heeded_and_back_off_doubles_up_to_a_minute(config):
-    asker = Asker(config(backoff_s=2.0), None, None)
+def test_an_account_without_money_ends_the_run_at_once(config):
+    body = json.dumps({"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}).encode()
+    with Server(otherwise=lambda handler, request: handler.reply(429, body, {})) as server:
+        asking = Asking(config(server, connections=1)).run()
+    assert len(server.requests) == 1
+    assert str(asking.asker.ended).startswith("the endpoint refused (status 429: You exceeded your quota); check")
+
+
+def test_an_endpoint_that_comes_to_refuse_all_ends_the_run_and_no_story_is_lost(config):
+    empty = fails(400, "credit balance too low")
+    with Server([grade], otherwise=empty) as server:
+        settings = config(server, connections=1, repeats=2, max_attempts=1)
+        asking = Asking(settings).run()
+        assert len(server.requests) == 1 + 5
+        assert "refused 5 stories on end (status 400: credit balance too low); check" in str(asking.asker.ended)
+        again = Asking(settings).run()
+        assert again.outcomes[6:] == ["refused"] * 3  # no answer since then: these stay open
+        server.otherwise = grade
+        asking = Asking(config(server, connections=1, repeats=2, max_attempts=2)).run()
+    assert all(asking.grades)
+    assert server.paid_tokens == asking.purse.tokens == 12 * PAID
+
+
+def test_retry_after_may_be_a_date():
+    soon = datetime.now(UTC) + timedelta(seconds=90)
+    assert 85 < _seconds(format_datetime(soon, usegmt=True)) <= 90
+    assert [_seconds(text) for text in ("7", "9999", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", None)] == [
+        7.0, 300.0, None, 0.0, None,
+    ]  # fmt: skip
+
+
+def test_retry_after_is_heeded_and_back_off_doubles_up_to_a_minute(config, tmp_path):
+    asker = Asker(config(backoff_s=2.0), Ledger(tmp_path / "none"), None)
     assert asker._wait_s(1, 7.0) == 7.0
     for failures, longest in ((1, 2), (2, 4), (3, 8), (9, 60)):
         waits = [asker._wait_s(failures, None) for _ in range(50)]
@@ -265,6 +307,25 @@ def test_a_dollar_cap_holds_with_lines_that_were_written_without_prices(config):
     assert len(server.requests) == 2
 
 
+def test_a_request_without_an_answer_counts_against_the_cap_and_not_as_spent(config):
+    with Server([cut]) as server:
+        first = Asking(config(server), 1)
+        most = first.purse.most(first.questions[0]).tokens
+        asking = Asking(config(server, token_cap=2 * most - 1), 1).run()
+        assert isinstance(asking.asker.ended, CapReached)
+        assert len(server.requests) == 1
+        asking = Asking(config(server, token_cap=2 * most), 1).run()
+    assert asking.outcomes == ["lost", "grade"]
+    assert (asking.purse.tokens, asking.purse.unknown.tokens) == (PAID, most)
+    assert asking.purse.told() == f"340 tokens spent and up to {most:,} tokens more by 1 request without an answer"
+
+
+def test_where_no_connection_comes_about_nothing_can_have_been_spent(config):
+    asking = Asking(config(retries=0), 1).run()
+    assert asking.outcomes == ["failed"]
+    assert (asking.purse.tokens, asking.purse.unknown.tokens) == (0, 0)
+
+
 def test_what_cannot_be_sent_is_an_error_and_no_entry(config, monkeypatch):
     async def broken(*args, **options):
         raise RuntimeError("of Inspect's own")
@@ -285,3 +346,5 @@ def test_a_request_that_costs_more_than_guessed_raises_the_guess_for_the_next(co
         asking = Asking(config(server, connections=1, token_cap=14_000)).run()
     assert len(server.requests) == 2  # by the first guess a third would have fitted
     assert asking.purse.tokens == 10_020
+    later = Purse(asking.config, Ledger(asking.ledger.path))  # and a later run knows it from the start
+    assert later.most(asking.questions[0]) == asking.purse.most(asking.questions[0])

@@ -32,6 +32,7 @@ DAMAGE = {
     "its last line is cut": lambda lines: "".join(lines)[:-1],
     "it is empty": lambda lines: "",
     "prompt 2 must have the samples 0 to 1": lambda lines: "".join(lines[:-1]),
+    "there must be prompts 0 to 2, as completions.json says": lambda lines: "".join(lines[:-2]),
     "prompt 0 must have the samples 0 to 1": lambda lines: "".join([*lines, lines[0]]),
     "line 1: it is not JSON": lambda lines: "".join(["{\n", *lines[1:]]),
     "line 2: it is no JSON object": lambda lines: "".join([lines[0], "[]\n", *lines[2:]]),
@@ -60,7 +61,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         read_completions(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["checkpoint", "checkpoint_sha256", "model", "sampling", "prompts_sha256"])
+@pytest.mark.parametrize("field", ["checkpoint", "checkpoint_sha256", "model", "sampling", "prompts", "prompts_sha256"])
 def test_a_head_without_a_field_is_refused(told, field):
     head = json.loads((told / "completions.json").read_text())
     del head[field]

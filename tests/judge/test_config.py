@@ -32,9 +32,15 @@ def test_settings_that_cannot_be_are_refused_and_no_secret_is_repeated(config, c
 def test_openai_needs_a_key_and_a_local_server_none(config, monkeypatch):
     assert config().key() is None
     with pytest.raises(ValueError, match="OPENAI_API_KEY: export it"):
-        config(base_url="https://api.openai.com/v1").key()
-    monkeypatch.setenv("MY_KEY", "k")
-    assert config(base_url="https://api.openai.com/v1", key_variable="MY_KEY").key() == "k"
+        config(base_url="https://api.openai.com/v1/").key()
+    monkeypatch.setenv("MY_KEY", "k" * 8)
+    assert config(base_url="https://api.openai.com/v1", key_variable="MY_KEY").key() == "k" * 8
+
+
+def test_a_key_so_short_that_answers_hold_it_by_chance_is_refused(config, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "grammar")
+    with pytest.raises(ValueError, match="got OPENAI_API_KEY with 7: unset it where the server asks for none"):
+        config().key()
 
 
 def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(config, monkeypatch):

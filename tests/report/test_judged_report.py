@@ -76,10 +76,10 @@ def grades_5():
 
 
 def grade_of(layout, width, seed, story, repeat, name):
-    """A judge that likes `2^4` better than `2`, a little differently on each beginning, and leaves some unscored."""
+    """A judge that likes `2^4` better than `2`, most of all on the last beginning, and leaves some unscored."""
     if (layout, story.prompt_id, story.sample) == ("8", 1, 0):
         return None
-    higher = {"2": 0, "8": 1, "2^4": 2}.get(layout, 0)
+    higher = {"2": 0, "8": 1, "2^4": 2 + (story.prompt_id == 3)}.get(layout, 0)
     return 3 + higher + (story.prompt_id + story.sample) % 2 + (name == "grammar") + (seed == 1 and story.sample == 1)
 
 
@@ -114,7 +114,7 @@ def text_of(judged, told=(), cutoff=1.0):
 def test_table_4_has_ours_the_papers_and_the_difference(judged):
     table = table_with(text_of([judged]), "unscored")
     rows = {(row[1].strip("`"), row[0]): dict(zip(table[0], row, strict=True)) for row in table[1:]}
-    values = [5.5 + 0.5 * seed for seed in (0, 1)]
+    values = [5.75 + 0.5 * seed for seed in (0, 1)]
     row = rows["2^4", "64"]
     found = estimate(values)
     assert row["plot ours"] == f"{found.mean:.2f} ± {found.half_width:.2f}"
@@ -146,7 +146,7 @@ def test_one_seed_has_its_interval_over_beginnings(told, tmp_path):
     folder = write_judged_folder(tmp_path / "one", told[::2], grade_of)
     table = table_with(text_of([folder]), "unscored")
     row = next(dict(zip(table[0], row, strict=True)) for row in table[1:] if row[:2] == ["64", "`2^4`"])
-    by_beginning = [np.mean([5 + (p + s) % 2 for s in range(2)]) for p in range(4)]
+    by_beginning = [np.mean([5 + (p == 3) + (p + s) % 2 for s in range(2)]) for p in range(4)]
     assert row["plot ours"] == f"{np.mean(by_beginning):.2f} ± {estimate(by_beginning).half_width:.2f}"
     assert row["interval over"] == "4 beginnings"
 
@@ -154,8 +154,8 @@ def test_one_seed_has_its_interval_over_beginnings(told, tmp_path):
 def test_sentences_are_computed_and_differences_tabled(judged):
     text = text_of([judged])
     assert (
-        "`2^4` is graded above `2` by 2.00 for grammar [2.00, 2.00], 2.00 for creativity [2.00, 2.00], 2.00 for "
-        "consistency [2.00, 2.00], 2.00 for plot [2.00, 2.00] and 2.00 on average [2.00, 2.00] at width 64; 4 "
+        "`2^4` is graded above `2` by 2.25 for grammar [1.45, 3.05], 2.25 for creativity [1.45, 3.05], 2.25 for "
+        "consistency [1.45, 3.05], 2.25 for plot [1.45, 3.05] and 2.25 on average [1.45, 3.05] at width 64; 4 "
         "beginnings of 2 seeds." in text
     )
     table = table_with(text, "grammar paper")
@@ -164,7 +164,7 @@ def test_sentences_are_computed_and_differences_tabled(judged):
     assert (row["model"], row["baseline"], row["plot ours"], row["plot paper"]) == (
         "`2^4`",
         "`2`",
-        "+2.00 ± 0.00†",
+        "+2.25 ± 0.80†",
         "0.00",
     )
     assert row["creativity paper"] == "+0.05"
@@ -177,6 +177,12 @@ def test_the_judge_and_the_telling_are_named(judged):
         in text
     )
     assert "4 beginnings, `2` told of each (temperature `1.0`, top p `1.0`, top k `0`, up to `400` tokens)." in text
+
+
+def test_the_budget_is_named_where_it_is_known(tmp_path):
+    folder = write_completions(tmp_path / "told", trained_tokens=123456)
+    text = text_of([write_judged_folder(tmp_path / "judged", [folder], grade_of)])
+    assert "4 beginnings, `1` told of each by models trained on 123,456 tokens (temperature" in text
 
 
 # Figures 6 and 7
@@ -345,7 +351,7 @@ def test_a_report_on_a_sweep_and_its_stories_is_one(judged, told, tmp_path, monk
     assert "[The stories, side by side](stories.html)" in text
     assert '<a href="stories.html">The stories, side by side</a>' in html
     assert (out / "stories.html").read_text(encoding="utf-8").count("<article>") == 3 * 4
-    assert any(line.startswith("`2^4` is graded above `2` by 2.00 for grammar") for line in said.splitlines())
+    assert any(line.startswith("`2^4` is graded above `2` by 2.25 for grammar") for line in said.splitlines())
     Tags(html)
     report(ReportConfig(judged=[str(judged)], out=str(out)))  # replaces it, with its page of stories
 

@@ -141,9 +141,16 @@ def test_models_without_a_seed_in_common_have_no_difference():
 
 def test_pairing_takes_out_what_beginnings_do_to_both():
     stories = [[[grade]] for grade in (1, 4, 9, 2, 6)]
-    higher = [[[grade + 1]] for grade in (1, 4, 9, 2, 6)]
+    higher = [[[grade]] for grade in (2, 5, 10, 3, 8)]
     found = lead([checkpoint(higher)], [checkpoint(stories, "2")]).found
-    assert (found.mean, found.half_width) == (1, 0)
+    assert found == estimate([1.0, 1.0, 1.0, 1.0, 2.0])
+    assert found.sign == 1
+
+
+def test_a_difference_that_is_the_same_everywhere_has_no_interval_and_decides_nothing():
+    model, baseline = ([checkpoint([[[grade]], [[grade]]], layout)] for grade, layout in ((5, "2^4"), (4, "2")))
+    found = lead(model, baseline)
+    assert (found.found.mean, found.found.half_width, found.found.sign) == (1, None, 0)
 
 
 # Sentences

@@ -280,6 +280,29 @@ def test_a_cell_is_there_once(told, tmp_path):
     assert found.left_out == ("again: it repeats plain: layout, width and seed are the same",)
 
 
+def test_budgets_and_data_are_not_mixed(tmp_path):
+    def trained(name, tokens, data="aa", **cell):
+        return write_completions(tmp_path / name, trained_tokens=tokens, data_hash=data * 32, **cell)
+
+    folders = [
+        trained("short", 1000),
+        trained("plain", 1000, layout="2"),
+        trained("long", 2000),
+        trained("long-1", 2000, seed=1),
+        trained("other", 1000, data="bb", seed=2),
+        trained("unknown", None, seed=3),
+        trained("again", 1000, seed=1),
+    ]
+    found = read_told([], [str(path) for path in folders])
+    assert [each.name for each in found.checkpoints] == ["plain", "short", "again"]
+    assert sorted(found.left_out) == [
+        "long-1: trained_tokens must be 1000 as in most, got 2000",
+        "long: trained_tokens must be 1000 as in most, got 2000",
+        "other: data_hash must be aaaaaaaaaaaa… as in most, got bbbbbbbbbbbb…",
+        "unknown: trained_tokens must be 1000 as in most, got None",
+    ]
+
+
 # Measures
 
 

@@ -16,6 +16,7 @@ def test_a_run_tells_of_its_last_checkpoint(run, prepared, monkeypatch):
         data_hash=record["data"]["data_hash"],
         context=47,
         nats_per_token=record["validation"]["nats_per_token"],
+        trained_tokens=record["tokens"],
     )
     monkeypatch.chdir(run / "last")
     assert about_run(".") == about_run(run)

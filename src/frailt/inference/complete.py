@@ -104,6 +104,7 @@ def _complete_one(
         **settings,
         "seed": run.seed,
         "data_hash": run.data_hash,
+        "trained_tokens": run.trained_tokens,
         "validation_nats_per_token": run.nats_per_token,
         "model": model_record(model, context),
         "iterations": list(model.config.iterations_per_group),

@@ -15,6 +15,9 @@ from scipy.stats import f as f_distribution
 
 LEVEL = 0.95
 
+_EQUAL = 1e-9
+"""Values that are apart by less are the same."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -98,11 +101,13 @@ def icc_two_way(grades: Sequence[Sequence[float]]) -> Agreement | None:
 def mean_over_clusters(clusters: Sequence[Sequence[float]]) -> Estimate:
     """The mean of clusters' means, each weighing the same, by Student's t over clusters.
 
-    Stories from one beginning are alike, so the beginnings are what is independent, not the stories.
+    Stories from one beginning are alike, so the beginnings are what is independent, not the stories. Where all means
+    are the same there is no interval: whole grades make that likely, and it does not tell the spread.
     """
     means = [fmean(values) for values in clusters]
     n = len(means)
-    return Estimate(fmean(means), _t(n - 1) * stdev(means) / math.sqrt(n) if n > 1 else None, n)
+    is_spread = max(means) - min(means) > _EQUAL
+    return Estimate(fmean(means), _t(n - 1) * stdev(means) / math.sqrt(n) if is_spread else None, n)
 
 
 def slope_within(
@@ -125,7 +130,7 @@ def slope_within(
         sums[name] += float(moment)
     n = len(names)
     error = math.sqrt(n / (n - 1) * sum(value**2 for value in sums.values())) / scale
-    return Estimate(slope, _t(n - 1) * error, n)
+    return Estimate(slope, _t(n - 1) * error if error > _EQUAL else None, n)
 
 
 def _table(grades: Sequence[Sequence[float]]) -> np.ndarray | None:

@@ -7,10 +7,11 @@ import json
 import random
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import anyio
 from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig, Model, get_model
-from inspect_ai.tool import ToolFunction, ToolInfo, ToolParams
+from inspect_ai.tool import ToolChoice, ToolFunction, ToolInfo, ToolParams
 
 from . import tool
 from .config import JudgeConfig
@@ -23,11 +24,16 @@ from .wire import Exchange, NotedClient, exchange
 LONGEST_BACKOFF_S = 60.0
 SENT_AGAIN = {408, 409, 425, 429}
 """Statuses below 500 after which the same request may succeed later."""
-REFUSE_ALL = {401, 403, 404}
-"""Statuses that no other story would be spared."""
+OF_THE_STORY = {400, 413, 422}
+"""Statuses that one story may meet with and others not: it is too long, or a filter stopped it. Whatever else is below
+500 is meant for all: no such key, no such model, no money."""
 _MANY = 1000
 FAILED_IN_A_ROW = 3
 """Questions given up one after another, with no answer in between, after which the run ends."""
+REFUSED_IN_A_ROW = 5
+"""Stories refused so, although the endpoint has answered others: where an account is empty, some say so with 400."""
+_TOOL_CHOICE: dict[str, ToolChoice] = {"named": ToolFunction(name=tool.NAME), "required": "any"}
+"""In Inspect's words, which sends any as required."""
 
 
 def judge_model(config: JudgeConfig) -> Model:
@@ -59,7 +65,8 @@ class Asker:
         self.ledger = ledger
         self.purse = purse
         self.ended: BaseException | None = None
-        self._given_up = 0
+        self._began = len(ledger.all)
+        self._given_up = self._refused = 0
         self._slots = anyio.Semaphore(config.connections)
         self._model = judge_model(config)
 
@@ -88,9 +95,10 @@ class Asker:
                 asked = self._entry(question, noted, trouble, time.perf_counter() - began)
                 self.ledger.add(asked)
             finally:
-                self.purse.settle(aside, asked, question)
+                self.purse.settle(aside, asked)
             if asked.outcome in ("grade", "invalid"):
                 self._given_up = 0
+                self._note_refusals(asked)
                 continue
             failures += 1
             if asked.outcome == "refused" or failures > self.config.retries:
@@ -119,7 +127,7 @@ class Asker:
             await self._model.generate(
                 [ChatMessageSystem(content=SYSTEM), ChatMessageUser(content=question.prompt)],
                 tools=[called],
-                tool_choice=ToolFunction(name=tool.NAME),
+                tool_choice=_TOOL_CHOICE[self.config.tool_choice],
             )
         except Exception as error:  # whatever Inspect makes of it: what came over the wire is in `noted`
             cause = error
@@ -140,8 +148,10 @@ class Asker:
             reply = tool.read_reply(noted.body)
             outcome = "grade" if reply.grade else "invalid"
         elif noted.status is not None:
-            outcome = self._outcome_of_error(noted.status)
+            outcome = self._outcome_of_error(question, noted.status, noted.body)
             reply = tool.Reply(None, f"status {noted.status}: {_message(noted.body)}", None, None)
+        elif not noted.connected:
+            outcome = "failed"
         prompt_tokens, completion_tokens = reply.prompt_tokens or 0, reply.completion_tokens or 0
         known = reply.prompt_tokens is not None and reply.completion_tokens is not None
         if noted.status == 200 and not known:
@@ -172,25 +182,43 @@ class Asker:
     def _give_up(self, asked: Asked) -> None:
         """Leave a question open for another run; end this one where the others will fare no better."""
         self._given_up += 1
-        if asked.status not in REFUSE_ALL and self._given_up < FAILED_IN_A_ROW:
+        for_all = asked.outcome == "refused" and asked.status not in OF_THE_STORY
+        if not for_all and self._given_up < FAILED_IN_A_ROW:
             return
         if asked.outcome == "refused":
-            key = f"the key in {self.config.key_variable}"
-            self.end(ValueError(f"the endpoint refused ({asked.reason}); check base_url, model and {key}"))
+            self.end(ValueError(f"the endpoint refused ({asked.reason}); {self._check()}"))
         else:
             self.end(ConnectionError(f"{self.config.endpoint} fails again and again ({asked.reason})"))
 
-    def _outcome_of_error(self, status: int) -> Outcome:
-        """What another status than 200 comes to.
+    def _note_refusals(self, asked: Asked) -> None:
+        """End the run where story after story is refused: it may be all of them, whatever was answered before."""
+        if asked.status == 200:
+            self._refused = 0
+            return
+        self._refused += self.ledger.settled(asked.question, self.config.max_attempts)
+        if self._refused >= REFUSED_IN_A_ROW:
+            more = f"{self._check()}; a higher max_attempts asks again for these stories, which are unscored now"
+            self.end(ValueError(f"the endpoint refused {self._refused} stories on end ({asked.reason}); {more}"))
 
-        A story that the endpoint refuses, when it has answered others in the same words, counts as a reply without a
-        call: it is too long, or a filter stopped it.
-        """
+    def _check(self) -> str:
+        return f"check base_url, model, the key in {self.config.key_variable} and what its account has left"
+
+    def _outcome_of_error(self, question: Question, status: int, body: str) -> Outcome:
+        """What another status than 200 comes to."""
+        if status == 429 and _error(body).get("code") == "insufficient_quota":  # OpenAI's, where no money is left
+            return "refused"
         if status >= 500 or status in SENT_AGAIN:
             return "failed"
-        if status not in REFUSE_ALL and any(asked.status == 200 for asked in self.ledger.all):
-            return "invalid"
-        return "refused"
+        return "invalid" if status in OF_THE_STORY and self._others_are_answered(question) else "refused"
+
+    def _others_are_answered(self, question: Question) -> bool:
+        """Whether the endpoint answers stories but refuses this one: such a refusal is a reply without a call.
+
+        Answers of this run count, and those since it first refused this story; older ones say nothing of it now.
+        """
+        asked = self.ledger.all
+        first = next((i for i, each in enumerate(asked) if _refuses(each, question)), self._began)
+        return any(each.status == 200 for each in asked[min(first, self._began) :])
 
     async def _wait(self, seconds: float) -> None:
         """Sleep, but no longer than the run goes on."""
@@ -205,8 +233,18 @@ class Asker:
 
 
 def _message(body: str) -> str:
-    """The message of an error's body, shortened."""
+    """The message of an error's body, on one line and shortened."""
+    return " ".join(str(_error(body).get("message") or body).split())[:160] or "no message"
+
+
+def _error(body: str) -> dict[str, Any]:
+    """What an error's body says of it; empty where that cannot be read."""
     try:
-        return str(json.loads(body)["error"]["message"])[:160]
-    except (ValueError, KeyError, TypeError):
-        return " ".join(body.split())[:160] or "no message"
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return error if isinstance(error, dict) else {}
+
+
+def _refuses(asked: Asked, question: Question) -> bool:
+    return asked.question == question.key and asked.status in OF_THE_STORY

@@ -38,7 +38,9 @@ class Completions:
 
 
 _FIELDS = {"prompt_id": int, "sample": int, "prompt": str, "completion": str, "ended": bool, "new_tokens": int}
-_ABOUT = {"checkpoint": str, "checkpoint_sha256": str, "model": dict, "sampling": dict, "prompts_sha256": str}
+_ABOUT = {
+    "checkpoint": str, "checkpoint_sha256": str, "model": dict, "sampling": dict, "prompts": int, "prompts_sha256": str,
+}  # fmt: skip
 
 
 def read_completions(folder: str | Path) -> Completions:
@@ -65,7 +67,7 @@ def read_completions(folder: str | Path) -> Completions:
     if not raw.endswith(b"\n"):
         raise ValueError(_damaged(str(lines), "it is empty or its last line is cut"))
     stories = [_story(line, f"{lines} line {number}") for number, line in enumerate(raw.splitlines(), 1)]
-    _check_all_there(stories, about["sampling"].get("samples"), str(lines))
+    _check_all_there(stories, about["prompts"], about["sampling"].get("samples"), str(lines))
     digest.update(raw)
     return Completions(folder, about, stories, digest.hexdigest())
 
@@ -78,12 +80,14 @@ def _story(line: bytes, where: str) -> Completion:
     return Completion(**{name: fields[name] for name in _FIELDS})
 
 
-def _check_all_there(stories: list[Completion], samples: Any, where: str) -> None:
+def _check_all_there(stories: list[Completion], prompts: int, samples: Any, where: str) -> None:
     if type(samples) is not int or samples < 1:
         raise ValueError(_damaged(where, "sampling.samples in completions.json must be 1 or more"))
     by_prompt: dict[int, list[Completion]] = {}
     for story in stories:
         by_prompt.setdefault(story.prompt_id, []).append(story)
+    if sorted(by_prompt) != list(range(prompts)):
+        raise ValueError(_damaged(where, f"there must be prompts 0 to {prompts - 1}, as completions.json says"))
     for prompt_id, told in by_prompt.items():
         if sorted(story.sample for story in told) != list(range(samples)):
             raise ValueError(_damaged(where, f"prompt {prompt_id} must have the samples 0 to {samples - 1}, once each"))

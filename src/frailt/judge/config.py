@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+SHORTEST_KEY = 8
+"""A shorter one, such as x for a local server, stands in answers by chance, from which the key is taken out."""
+
 
 @dataclass(kw_only=True)
 class JudgeConfig:
@@ -25,6 +28,8 @@ class JudgeConfig:
         repeats: how often each story is graded; from 2 on the judge's agreement with itself is known.
         orders: paper has the categories always in its order; rotated turns them by one with each repeat, in prompt
             and tool, to measure what their order does.
+        tool_choice: how the call is forced. named says which tool, in OpenAI's words; required says any of them, which
+            here is the same, for servers that read no name, such as llama.cpp's.
         max_attempts: times a story is asked for before it counts as unscored; of replies without a valid call.
         retries: times a request is sent again after 429, 5xx, a time-out or a cut connection, in this run.
         connections: requests at a time.
@@ -47,6 +52,7 @@ class JudgeConfig:
     max_tokens: int = 600
     repeats: int = 1
     orders: Literal["paper", "rotated"] = "paper"
+    tool_choice: Literal["named", "required"] = "named"
     max_attempts: int = 3
     retries: int = 5
     connections: int = 4
@@ -93,13 +99,18 @@ class JudgeConfig:
     def key(self) -> str | None:
         """The key from the environment; None where there is none, for a server that asks for none."""
         key = os.environ.get(self.key_variable) or None
-        if key is None and self.base_url == "https://api.openai.com/v1":
+        if key is None and self.endpoint == "api.openai.com":
             raise ValueError(
                 f"key_variable must name an environment variable that is set, got {self.key_variable}: export it"
             )
         if key is not None and not (key.isascii() and key.isprintable()):
             raise ValueError(
                 f"key_variable must name a variable with a key of ASCII, got {self.key_variable}: set it anew"
+            )
+        if key is not None and len(key) < SHORTEST_KEY:
+            raise ValueError(
+                f"key_variable must name a variable with a key of {SHORTEST_KEY} characters or more, got "
+                f"{self.key_variable} with {len(key)}: unset it where the server asks for none"
             )
         return key
 

@@ -72,7 +72,7 @@ def judge(config: JudgeConfig) -> str:
     open_ones = len(_left(config, wanted, ledger))
     if ended or open_ones:
         why = ended or ConnectionError(f"{config.endpoint} failed for {open_ones} of {len(wanted)} questions")
-        graded = f"{len(wanted) - open_ones} of {len(wanted)} are settled and kept, {purse.spent} spent"
+        graded = f"{len(wanted) - open_ones} of {len(wanted)} are settled and kept, {purse.told()}"
         on = "raise the cap" if isinstance(why, CapReached) else "run again"
         raise type(why)(f"{why}: {graded}; {on} to go on")
     return summary(config, folders, judged, purse)
@@ -86,6 +86,7 @@ def settings_of(config: JudgeConfig) -> dict[str, Any]:
         "temperature": config.temperature,
         "max_tokens": config.max_tokens,
         "orders": config.orders,
+        "tool_choice": config.tool_choice,
         "repeats": config.repeats,
         "max_attempts": config.max_attempts,
         "price_in": config.price_in,
@@ -122,7 +123,7 @@ def summary(config: JudgeConfig, folders: list[Completions], judged: list[dict[s
     lines.append(f"95 % intervals over beginnings. {config.model} at {config.endpoint}; {purse.spent} in all.")
     if purse.lost:
         lines.append(
-            f"{purse.lost} requests had no answer; the endpoint may bill them, and here they count as nothing."
+            f"{purse.lost} requests had no answer; the endpoint may bill up to {purse.unknown} more, which caps count."
         )
     return "\n".join(lines)
 
@@ -164,7 +165,7 @@ def _plan(config: JudgeConfig, wanted: list[Question], left: list[Question], led
     tokens = sum(one.tokens for one in most) * config.max_attempts
     usd = None if config.price_in is None else sum(one.usd or 0.0 for one in most) * config.max_attempts
     dollars = "" if usd is None else f", ${usd:,.2f}"
-    cap = f"; {purse.cap()}, of which {purse.spent} spent" if purse.cap() else "; no cap"
+    cap = f"; {purse.cap()}, of which {purse.told()}" if purse.cap() else "; no cap"
     return (
         f"{len(left):,} of {len(wanted):,} to ask of {config.model} at {config.endpoint}: about "
         f"{expected(config, left, ledger)}, at most {tokens:,} tokens{dollars} if every attempt is needed{cap}"

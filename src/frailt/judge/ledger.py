@@ -13,7 +13,7 @@ from typing import IO, Literal
 
 Outcome = Literal["grade", "invalid", "refused", "failed", "lost"]
 """grade: a valid call. invalid: an answer without one, or this story refused. refused: asked in vain, whatever the
-story. failed: 429, 5xx and such. lost: no answer came."""
+story. failed: 429, 5xx and such, or no connection. lost: no answer came to what was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What asking costs: an estimate before, and caps that the whole folder is held to.
 
 A request is sent only if all that was counted so far, all that is under way and the most that this one should cost stay
-within the caps together. What was counted is what the endpoint reported, whether its reply was of use or not.
+within the caps together. What was counted is what the endpoint reported, whether its reply was of use or not; for a
+request without an answer, which it may bill, it is the most that it should cost.
 """
 
 import math
@@ -12,7 +13,7 @@ import anyio
 
 from .config import JudgeConfig
 from .ledger import Asked, Ledger
-from .questions import Question
+from .questions import Question, sent_bytes
 
 USUAL_BYTES_PER_TOKEN = 4.0
 """Of English in the vocabularies of large models; for the estimate."""
@@ -67,6 +68,8 @@ class Purse:
         self.tokens = 0
         self.usd = 0.0
         self.lost = 0
+        self.unknown = Cost(0, None if config.price_in is None else 0.0)
+        """The most that the lost ones should have cost; counts against caps, and not as spent."""
         self._aside: list[Cost] = []
         self._stretch = 1.0
         self._released = anyio.Event()
@@ -75,8 +78,7 @@ class Purse:
 
     def most(self, question: Question) -> Cost:
         """The most that one request should cost."""
-        prompt = tokens_of(question.sent_bytes, FEWEST_BYTES_PER_TOKEN) + OVERHEAD_TOKENS
-        return cost(self.config, math.ceil(prompt * self._stretch), self.config.max_tokens)
+        return self._most(question.sent_bytes)
 
     async def set_aside(self, question: Question) -> Cost | None:
         """Set the most that a request should cost aside; None where no cap leaves room for it.
@@ -90,14 +92,11 @@ class Purse:
         self._aside.append(most)
         return most
 
-    def settle(self, aside: Cost, reply: Asked | None, question: Question) -> None:
+    def settle(self, aside: Cost, reply: Asked | None) -> None:
         """Count what came in place of what was set aside."""
         self._aside.remove(aside)
         if reply is not None:
             self._count(reply)
-            if reply.tokens_from == "reported":
-                guessed = tokens_of(question.sent_bytes, FEWEST_BYTES_PER_TOKEN) + OVERHEAD_TOKENS
-                self._stretch = max(self._stretch, reply.prompt_tokens / guessed)
         released, self._released = self._released, anyio.Event()
         released.set()
 
@@ -105,6 +104,13 @@ class Purse:
     def spent(self) -> Cost:
         """All that was counted, of this run and those before it."""
         return Cost(self.tokens, None if self.config.price_in is None else self.usd)
+
+    def told(self) -> str:
+        """What was spent in words, and what may have been."""
+        if not self.lost:
+            return f"{self.spent} spent"
+        requests = f"{self.lost} request{'s' if self.lost > 1 else ''}"
+        return f"{self.spent} spent and up to {self.unknown} more by {requests} without an answer"
 
     def cap(self) -> str:
         """The caps in words."""
@@ -116,8 +122,9 @@ class Purse:
         return " or ".join(caps)
 
     def _fits(self, most: Cost) -> bool:
-        tokens = self.tokens + sum(aside.tokens for aside in self._aside) + most.tokens
-        usd = self.usd + math.fsum(aside.usd or 0 for aside in self._aside) + (most.usd or 0)
+        may_come = [self.unknown, *self._aside, most]
+        tokens = self.tokens + sum(each.tokens for each in may_come)
+        usd = self.usd + math.fsum(each.usd or 0.0 for each in may_come)
         config = self.config
         return (config.token_cap is None or tokens <= config.token_cap) and (
             config.spend_cap_usd is None or usd <= config.spend_cap_usd
@@ -129,4 +136,20 @@ class Purse:
         if paid is None:  # no prices were given then; by today's
             paid = cost(self.config, reply.prompt_tokens, reply.completion_tokens).usd
         self.usd += paid or 0.0
-        self.lost += reply.outcome == "lost"
+        size = sent_bytes(reply.prompt, tuple(reply.order))
+        if reply.tokens_from == "reported":
+            self._stretch = max(self._stretch, reply.prompt_tokens / _guessed_tokens(size))
+        if reply.outcome == "lost":
+            self.lost += 1
+            most = self._most(size)
+            usd = None if self.unknown.usd is None else self.unknown.usd + (most.usd or 0.0)
+            self.unknown = Cost(self.unknown.tokens + most.tokens, usd)
+
+    def _most(self, size: int) -> Cost:
+        """The most that a request of so many bytes should cost."""
+        return cost(self.config, math.ceil(_guessed_tokens(size) * self._stretch), self.config.max_tokens)
+
+
+def _guessed_tokens(size: int) -> int:
+    """The most tokens that a prompt of so many bytes should have, before anything is known of the endpoint."""
+    return tokens_of(size, FEWEST_BYTES_PER_TOKEN) + OVERHEAD_TOKENS

@@ -13,6 +13,9 @@ from .config import JudgeQualityConfig
 from .judged import GRADES, JUDGED, by_prompt, mean_of
 from .prompt import CATEGORIES
 
+_READ = {"story_sha256", "prompt_id", "sample", "repeat", "order", "completion_chars"}
+"""Of a line of grades.jsonl, besides its grades."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -58,9 +61,12 @@ def read_judged(folder: str) -> list[Judged]:
         try:
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             json.loads((path.parent / JUDGED).read_text(encoding="utf-8"))
-        except ValueError as error:
+            graded = [line for line in lines if line["grades"] is not None]
+            if not all(line.keys() >= _READ and line["grades"].keys() >= set(CATEGORIES) for line in graded):
+                raise KeyError
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"judged holds damaged grades, got {path}: give its frailt judge again") from error
-        found.append(Judged(path.parent.name, [line for line in lines if line["grades"] is not None]))
+        found.append(Judged(path.parent.name, graded))
     if not found:
         raise FileNotFoundError(f"judged must be a folder that frailt judge wrote, got {folder}: it has no grades")
     return found

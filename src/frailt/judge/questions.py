@@ -36,8 +36,13 @@ class Question:
     @property
     def sent_bytes(self) -> int:
         """Bytes of all that the judge is sent."""
-        fields = json.dumps(tool.parameters(self.order))
-        return sum(len(text.encode()) for text in (SYSTEM, self.prompt, tool.NAME, tool.ABOUT, fields))
+        return sent_bytes(self.prompt, self.order)
+
+
+def sent_bytes(prompt: str, order: tuple[str, ...]) -> int:
+    """Bytes of all that the judge is sent with a prompt."""
+    fields = json.dumps(tool.parameters(order))
+    return sum(len(text.encode()) for text in (SYSTEM, prompt, tool.NAME, tool.ABOUT, fields))
 
 
 def question(config: JudgeConfig, story: Completion, repeat: int) -> Question:

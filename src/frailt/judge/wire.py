@@ -7,6 +7,8 @@ it, before anything could be written.
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anyio
@@ -14,6 +16,7 @@ import httpx2
 from openai import DefaultAsyncHttpxClient
 
 REDACTED = "[key]"
+LONGEST_RETRY_AFTER_S = 300.0
 
 
 @dataclass
@@ -21,6 +24,8 @@ class Exchange:
     """One request and its answer; status None where none came."""
 
     sent: bool = False
+    connected: bool = True
+    """False where no connection came about: the endpoint knows nothing of the request."""
     status: int | None = None
     body: str = ""
     retry_after_s: float | None = None
@@ -47,6 +52,10 @@ class NotedClient(DefaultAsyncHttpxClient):
             with anyio.fail_after(self._timeout_s):  # of all of it: a read time-out lets an answer drip for ever
                 response = await super().send(request, **options)
                 body = await response.aread()
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):
+            if noted is not None:
+                noted.connected = False
+            raise
         except TimeoutError:
             raise TimeoutError(f"no answer within {self._timeout_s:g} s") from None
         if self._key and self._key.encode() in body:
@@ -61,8 +70,15 @@ class NotedClient(DefaultAsyncHttpxClient):
 
 
 def _seconds(text: str | None) -> float | None:
-    """Retry-After in seconds; a date is not heeded."""
+    """Retry-After, which is seconds or a date, in seconds; None where it is neither."""
+    if text is None:
+        return None
     try:
-        return min(max(0.0, float(text)), 300.0) if text is not None else None
+        seconds = float(text) if text.strip().isdigit() else _until(parsedate_to_datetime(text))
     except ValueError:
         return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_S)
+
+
+def _until(date: datetime) -> float:
+    return (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()

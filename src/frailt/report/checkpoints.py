@@ -65,7 +65,7 @@ class Checkpoint(Teller):
     nats: float | None
     """Validation nats per token, of all stories; None where the checkpoint came without its run."""
     telling: Mapping[str, Any]
-    """How stories were told: what must be the same where models are compared."""
+    """On what and how much the model was trained, and how it told: what must be the same where models are compared."""
 
     @property
     def place(self) -> tuple[int, tuple[Any, ...], bool, int]:
@@ -77,6 +77,9 @@ class Checkpoint(Teller):
         """The cell that it is."""
         return (self.variant, self.width, self.seed)
 
+
+TRAINED = ("data_hash", "trained_tokens")
+"""What bears on a model, of completions.json, and tells no cell of a grid from another; none where it is not known."""
 
 TELLING = ("samples", "max_new_tokens", "temperature", "top_p", "top_k")
 """What bears on stories, of `sampling` in completions.json; with other random numbers they are as good."""
@@ -111,6 +114,8 @@ def teller_of(about: dict[str, Any], *, name: str, sha256: str, **known: Any) ->
         seed=None if at(about, "seed") is None else count(about, "seed", least=0),
         nats=None if at(about, "validation_nats_per_token") is None else positive(about, "validation_nats_per_token"),
         sha256=sha256,
-        telling={"prompts_sha256": text(about, "prompts_sha256")} | {key: sampling.get(key) for key in TELLING},
+        telling={key: about.get(key) for key in TRAINED}
+        | {"prompts_sha256": text(about, "prompts_sha256")}
+        | {key: sampling.get(key) for key in TELLING},
         **known,
     )

@@ -17,7 +17,7 @@ from .powerlaw import LEAST_POINTS
 from .scores import AVERAGE, KINDS, marks_of, mean_of
 from .stories import STORIES, shown, stories_page
 from .told import Told
-from .words import MISSING, around, code, counted, number, plain, series
+from .words import MISSING, around, code, counted, number, plain, series, whole
 
 _LEADS = {
     EQUAL_PARAMETERS: "At equal parameters",
@@ -99,7 +99,7 @@ def of_loss(judging: Judging) -> list[Block]:
     return [
         Paragraph(about),
         Bullets(tuple(judging.of_loss)),
-        *laws_and_figures(judging.laws, "Bars are 95 % intervals; a point without one is of one beginning."),
+        *laws_and_figures(judging.laws, "Bars are 95 % intervals; a point has none where all beginnings are alike."),
     ]
 
 
@@ -159,14 +159,17 @@ def _about(told: Told) -> str:
         if told.judge.model == paper.JUDGE
         else f"another judge than the paper's {code(paper.JUDGE)}"
     )
+    tokens = first.telling["trained_tokens"]
+    trained = f" by models trained on {whole(tokens)} tokens" if isinstance(tokens, int) else ""
     return (
         f"Graded by {code(told.judge.model)} at {code(settings.get('endpoint'))}, {judged_by}, "
         f"{'with no temperature set' if temperature is None else f'at temperature {code(temperature)}'}{order}. "
-        f"{counted(beginnings, 'beginning')}, {code(first.telling['samples'])} told of each ({drawn}, up to "
-        f"{code(first.telling['max_new_tokens'])} tokens). Every beginning weighs the same. ± is half of a 95 % "
-        "interval by Student's t: over training seeds where there are several, else over beginnings, which says "
-        "nothing of how other seeds would do. A story without a valid grade is unscored: it enters no mean and is "
-        "counted. *Undecided* is what an interval around 0 leaves open; each interval holds by itself. The paper's "
+        f"{counted(beginnings, 'beginning')}, {code(first.telling['samples'])} told of each{trained} "
+        f"({drawn}, up to {code(first.telling['max_new_tokens'])} tokens). Every beginning weighs the same. ± is half "
+        "of a 95 % interval by Student's t: over training seeds where there are several, else over beginnings, which "
+        "says nothing of how other seeds would do; there is none where all are graded alike. A story without a valid "
+        "grade is unscored: it enters no mean and is counted. *Undecided* is what an interval around 0 leaves open; "
+        "each interval holds by itself. The paper's "
         f"beginnings and sampling are not known, so its columns compare in order rather than in level; {MISSING} is "
         "what was not graded."
     )

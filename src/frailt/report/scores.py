@@ -1,7 +1,7 @@
 """Grades by layout, width and seed: means in which every beginning weighs the same, and differences by beginning."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from frailt.judge.prompt import CATEGORIES
@@ -125,7 +125,8 @@ def mean_of(by_seed: Sequence[ByBeginning]) -> Mean | None:
     """The mean of seeds' means, in each of which every beginning weighs the same; None of none.
 
     Its interval is over seeds where there are several. Where all of them happen to have the same mean, which whole
-    grades make likely and which says nothing of the spread, and where there is one, it is over beginnings.
+    grades make likely and which says nothing of the spread, and where there is one, it is over beginnings. Where these
+    have the very same mean too, there is none.
     """
     if not by_seed:
         return None
@@ -134,7 +135,10 @@ def mean_of(by_seed: Sequence[ByBeginning]) -> Mean | None:
         return Mean(estimate(means), len(by_seed), over_seeds=True)
     beginnings = dict.fromkeys(beginning for each in by_seed for beginning in each)
     values = [fmean(each[beginning] for each in by_seed if beginning in each) for beginning in beginnings]
-    return Mean(estimate(values), len(by_seed), over_seeds=False)
+    found = estimate(values)
+    if max(values) - min(values) <= _EQUAL:
+        found = replace(found, half_width=None)
+    return Mean(found, len(by_seed), over_seeds=False)
 
 
 def marks_of(teller: Teller, nats: float | None = None) -> Marks:

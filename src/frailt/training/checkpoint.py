@@ -139,6 +139,8 @@ class AboutRun:
     """Tokens that it trained and validated with."""
     nats_per_token: float | None = None
     """Loss of this checkpoint on all of the validation split; only known of `last`."""
+    trained_tokens: int | None = None
+    """How much it was trained on; only known of `last`."""
 
 
 def about_run(path: str | Path) -> AboutRun:
@@ -160,6 +162,7 @@ def about_run(path: str | Path) -> AboutRun:
             data_hash=data.get("data_hash"),
             context=model.get("context"),
             nats_per_token=validation.get("nats_per_token") if folder.name == "last" else None,
+            trained_tokens=record.get("tokens") if folder.name == "last" else None,
         )
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: restore it, or copy {folder.name} to another folder") from error
