@@ -181,7 +181,10 @@ def test_a_folder_with_its_code_is_a_checkpoint_too(saved, tmp_path, capsys):
 def test_the_code_that_travels_is_what_the_model_imports():
     assert [file.name for file in code_files()] == [
         "configuration_frailt.py",
+        "cost.py",
+        "early_exit.py",
         "encodings.py",
+        "exiting.py",
         "layout.py",
         "modeling_frailt.py",
         "views.py",

@@ -38,10 +38,10 @@ class Decoder:
     Args:
         model: in evaluation mode.
         compile: `on` compiles the step, `off` does not, and `auto` does where the batches that are left after a first
-            one will take so long that it pays.
+            one will take so long that it pays; never with early exit, whose steps have no fixed shapes.
 
     Raises:
-        ValueError: compiling was asked for, and what it needs is not here.
+        ValueError: compiling was asked for, and what it needs is not here, or tokens exit early.
     """
 
     def __init__(self, model: FraiLTForCausalLM, compile: str = "off") -> None:
@@ -80,7 +80,7 @@ class Decoder:
             for i, continuation in self._decode_batch([prompts[i] for i in rows], rows, room, choose, set(stops)):
                 found[i] = continuation
                 progress(1)
-            if self.compile == "auto" and not self.step.compiled:
+            if self.compile == "auto" and not self.step.compiled and self.model.early_exit is None:
                 left_s = (time.perf_counter() - began) * (len(batches) - number)
                 if left_s >= REPAYS_AFTER_S and not missing_for_compile(self.model.device):
                     self.step.compile()

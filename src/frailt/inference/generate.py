@@ -12,6 +12,7 @@ from frailt.data.tokenizer import encode_stories, story_token_ids
 from frailt.training.checkpoint import load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 
+from . import llama_cpp
 from .config import GenerateConfig
 from .decoding import Decoder
 from .drawing import Sampling
@@ -40,10 +41,15 @@ def generate(config: GenerateConfig) -> None:
     Raises:
         ValueError, FileNotFoundError: checkpoint or prompts cannot be used.
     """
+    if config.engine == "llama.cpp":
+        llama_cpp.generate(config, _prompts(config))
+        return
     device = choose_device(config.device)
     prompts = _prompts(config)
     quiet_transformers()
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
+    if config.early_exit is not None:
+        model = model.with_early_exit(config.early_exit)
     sampling = (
         Sampling(temperature=0)
         if config.greedy
@@ -53,16 +59,22 @@ def generate(config: GenerateConfig) -> None:
     if chosen := choose_threads(model.eval(), rows, config.threads):
         print(f"frailt generate: {chosen}", file=sys.stderr)
     decoder = Decoder(model, config.compile)
+    tally = model.exit_tally
+    if tally is not None:
+        tally.reset()  # of what threads were tried with
     told: dict[str, Any] = {"seed": config.seed, "max_new_tokens": config.max_new_tokens}
     if config.stream:
         print(prompts[0], end="", flush=True)
         for text in stream(decoder, tokenizer, prompts[0], sampling, **told):
             print(text, end="", flush=True)
         print(flush=True)
-        return
-    prompts = [prompt for prompt in prompts for _ in range(config.samples)]
-    for number, story in enumerate(tell(decoder, tokenizer, prompts, sampling, batch_size=config.batch_size, **told)):
-        print(("\n---\n\n" if number else "") + str(story), flush=True)
+    else:
+        prompts = [prompt for prompt in prompts for _ in range(config.samples)]
+        stories = tell(decoder, tokenizer, prompts, sampling, batch_size=config.batch_size, **told)
+        for number, story in enumerate(stories):
+            print(("\n---\n\n" if number else "") + str(story), flush=True)
+    if tally is not None:
+        print(f"frailt generate: {tally}", file=sys.stderr)
 
 
 def tell(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from frailt.model import FraiLTForCausalLM
+from frailt.model.exiting import Span
 from frailt.training.compiling import missing_for_compile
 
 from .cache import InPlaceLayer
@@ -48,6 +49,8 @@ class Step:
 
     def compile(self) -> None:
         """Run compiled from now on; the first step then takes some tens of seconds."""
+        if self.model.early_exit is not None:
+            raise ValueError("compile must be off with early exit, which makes other shapes in every step, got on")
         if missing := missing_for_compile(self.model.device):
             raise ValueError(f"compile must be off where {missing} is missing, got on: install it")
         # Code of its own, for graphs are counted by code: those of all models together would come to torch's limit.
@@ -118,16 +121,31 @@ class _Slot:
         self.scaling, self.queries_per_key = scaling, queries_per_key
         self.place, self.mask, self.keys, self.values = place, mask, keys, values
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, **kwargs: Any) -> tuple[Tensor, None]:
-        """Query (B, H, 1, K), key and value (B, G, 1, K), to (B, 1, H, K)."""
-        rows, heads, _, width = query.shape
-        groups, filled = heads // self.queries_per_key, self.mask.shape[-1]
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, rows: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Tensor, None]:
+        """Query (B, H, 1, K), key and value (B, G, 1, K), to (B, 1, H, K); queries of some `rows` under early exit."""
+        batch, heads, _, width = query.shape
+        keys, values = self.store(key, value)
+        mask = self.mask
+        if rows is not None:
+            keys, values, mask = keys[rows], values[rows], mask[rows]
+        query = (query * self.scaling).view(batch, -1, self.queries_per_key, width)  # (B, G, H / G, K)
+        scores = query @ keys + mask  # (B, G, H / G, t + 1)
+        output = scores.softmax(-1) @ values  # (B, G, H / G, K)
+        return output.view(batch, 1, heads, width), None
+
+    def store(self, key: Tensor, value: Tensor, past_key_values: Any = None) -> tuple[Tensor, Tensor]:
+        """Keep keys and values, (B, G, 1, K), of a new token; all keys, (B, G, K, t + 1), values (B, G, t + 1, K)."""
         self.keys.index_copy_(3, self.place, key.transpose(2, 3))
         self.values.index_copy_(2, self.place, value)
-        query = (query * self.scaling).view(rows, groups, self.queries_per_key, width)  # (B, G, H / G, K)
-        scores = query @ self.keys[..., :filled] + self.mask  # (B, G, H / G, t + 1)
-        output = scores.softmax(-1) @ self.values[:, :, :filled]  # (B, G, H / G, K)
-        return output.view(rows, 1, heads, width), None
+        filled = self.mask.shape[-1]
+        return self.keys[..., :filled], self.values[:, :, :filled]
+
+    def span(self, tokens: int, past_key_values: Any = None) -> Span:
+        """Where the new token is among the keys."""
+        filled = self.mask.shape[-1]
+        return Span(filled - tokens, filled, True)
 
 
 def _leave_free(dimension: int, *tensors: Tensor) -> None:

@@ -7,13 +7,14 @@ milliseconds.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .early_exit import EarlyExit
 from .layout import Layout
 
 if TYPE_CHECKING:
     from .configuration_frailt import FraiLTConfig
     from .modeling_frailt import FraiLTForCausalLM, FraiLTModel
 
-__all__ = ["FraiLTConfig", "FraiLTForCausalLM", "FraiLTModel", "Layout"]
+__all__ = ["EarlyExit", "FraiLTConfig", "FraiLTForCausalLM", "FraiLTModel", "Layout"]
 
 
 def __getattr__(name: str):

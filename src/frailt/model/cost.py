@@ -104,8 +104,29 @@ def cost(config: "FraiLTConfig", context: int | None = None) -> Cost:
     )
 
 
+def application_flops(config: "FraiLTConfig", *, rows: int = 0, pairs: int = 0, projected: int = 0) -> int:
+    """FLOPs of one block application, or of a part of it.
+
+    Args:
+        config: of the model.
+        rows: tokens that the block is run on.
+        pairs: of a query and a key, in attention; `rows` times the keys where every query is compared with all.
+        projected: further tokens of which keys and values alone are computed.
+    """
+    attention = 4 * pairs * config.num_attention_heads * config.head_dim  # QK^T and AV
+    return 2 * rows * _matrix_weights_per_block(config) + attention + 2 * projected * _key_and_value_weights(config)
+
+
+def head_flops(config: "FraiLTConfig", rows: int) -> int:
+    """FLOPs of the head on so many tokens."""
+    return 2 * rows * config.vocab_size * config.hidden_size
+
+
 def _matrix_weights_per_block(config: "FraiLTConfig") -> int:
-    hidden, width = config.hidden_size, config.head_dim
-    query_and_output = 2 * hidden * config.num_attention_heads * width
-    key_and_value = 2 * hidden * config.num_key_value_heads * width
-    return query_and_output + key_and_value + 3 * hidden * config.intermediate_size
+    hidden = config.hidden_size
+    query_and_output = 2 * hidden * config.num_attention_heads * config.head_dim
+    return query_and_output + _key_and_value_weights(config) + 3 * hidden * config.intermediate_size
+
+
+def _key_and_value_weights(config: "FraiLTConfig") -> int:
+    return 2 * config.hidden_size * config.num_key_value_heads * config.head_dim

@@ -36,7 +36,9 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_frailt import FraiLTConfig
+from .early_exit import EarlyExit, ExitTally
 from .encodings import ENCODINGS, IterationEncoding
+from .exiting import GroupExit, Span
 from .layout import GroupShape
 from .views import view_of
 
@@ -61,11 +63,16 @@ class FraiLTAttentionSlot(nn.Module):
         value: Tensor,  # (B, G, T, K)
         attention_mask: Tensor | None,
         past_key_values: Cache | None = None,
+        rows: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend over cached and new tokens: (B, T, H, K), and the weights (B, H, T, S) where the kernel gives them."""
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        """Attend over cached and new tokens: (B, T, H, K), and the weights (B, H, T, S) where the kernel gives them.
+
+        Under early exit queries and mask may be of some `rows` of the batch alone, (B',).
+        """
+        key, value = self.store(key, value, past_key_values)
+        if rows is not None:
+            key, value = key[rows], value[rows]
         attend: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -79,6 +86,17 @@ class FraiLTAttentionSlot(nn.Module):
             scaling=self.scaling,
             **kwargs,
         )
+
+    def store(self, key: Tensor, value: Tensor, past_key_values: Cache | None = None) -> tuple[Tensor, Tensor]:
+        """Cache keys and values of new tokens, (B, G, T, K), and return all there are, (B, G, S, K)."""
+        return (key, value) if past_key_values is None else past_key_values.update(key, value, self.layer_idx)
+
+    def span(self, tokens: int, past_key_values: Cache | None = None) -> Span:
+        """Where so many new tokens will be among the keys."""
+        if past_key_values is None:
+            return Span(0, tokens, False)
+        before = int(past_key_values.get_seq_length(self.layer_idx))
+        return Span(before, past_key_values.get_mask_sizes(tokens, self.layer_idx)[0], True)
 
 
 class FraiLTAttention(nn.Module):
@@ -151,8 +169,11 @@ class FraiLTGroup(nn.Module):
         self.blocks = nn.ModuleList([FraiLTBlock(config) for _ in range(shape.blocks)])
         encoding = ENCODINGS[config.iteration_encoding if shape.iterations > 1 else "none"]
         self.encodings = nn.ModuleList([encoding(config, shape.iterations) for _ in range(shape.blocks)])
+        self.exiting: GroupExit | None = None
 
     def forward(self, hidden_states: Tensor, slots: Sequence[FraiLTAttentionSlot], **kwargs: Any) -> Tensor:
+        if self.exiting is not None:
+            return self.exiting(self, hidden_states, slots, **kwargs)
         slot = iter(slots)
         for m in range(self.iterations):
             for block, encoding in zip(self.blocks, self.encodings, strict=True):
@@ -176,6 +197,11 @@ class FraiLTPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": FraiLTBlock, "attentions": FraiLTAttention}  # noqa: RUF012
 
+    early_exit: EarlyExit | None = None
+    """When tokens stop iterating; of a view that `with_early_exit` made."""
+    exit_tally: ExitTally | None = None
+    """What that did so far."""
+
     def with_iterations(self, iterations: int | Sequence[int] | None = None) -> Self:
         """The model with other iteration counts: what `from_pretrained(..., iterations=...)` gives, without a copy.
 
@@ -188,7 +214,26 @@ class FraiLTPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: the counts do not fit the layout, or the model is spread over devices.
         """
-        return view_of(self, iterations)
+        return view_of(self, iterations, self.early_exit)
+
+    def with_early_exit(self, early_exit: EarlyExit | None = None, **settings: Any) -> Self:
+        """The model with loops that each token leaves when it has settled; a view, as `with_iterations` gives.
+
+        It runs in evaluation mode, on the kernels `eager`, `sdpa` and `sdpa_padded`. What it did is in `exit_tally`.
+
+        Args:
+            early_exit: an `EarlyExit`; None, without settings, for a view without.
+            **settings: those of `EarlyExit`, in its place: `model.with_early_exit(threshold=0.1)`.
+
+        Raises:
+            ValueError: a setting out of its rule, or one that does not fit the model's loops.
+        """
+        if early_exit is not None and (settings or not isinstance(early_exit, EarlyExit)):
+            raise ValueError(
+                f"early_exit must be an EarlyExit, or its settings by name as in threshold=0.1, got {early_exit!r}"
+            )
+        rule = EarlyExit(**settings) if settings else early_exit
+        return view_of(self, self.config.iterations, rule)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -341,6 +386,12 @@ class FraiLTForCausalLM(FraiLTPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, behind `generate_batch` too; early exit, which fills no paged cache, is refused here."""
+        if self.early_exit is not None:
+            raise ValueError("continuous batching has a paged cache, which early exit does not fill: use generate")
+        return super().init_continuous_batching(*args, **kwargs)
 
     def head(self, hidden_states: Tensor, labels: Tensor | None = None, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         """Logits (B, T, V) of final states (B, T, D), and the mean loss with `labels`; apart, so that it compiles."""

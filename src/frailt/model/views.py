@@ -1,4 +1,4 @@
-"""Other iteration counts for a model that is there: a view with slots and caches of its own and the same weights."""
+"""Another way through a model that is there: a view with slots and caches of its own and the same weights."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .early_exit import EarlyExit
+from .exiting import let_exit
 from .layout import Layout
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -16,14 +18,16 @@ _MODES = ("training", "gradient_checkpointing", "_gradient_checkpointing_func")
 """Attributes by which transformers keeps how a module runs."""
 
 
-def view_of(model: Model, iterations: int | Sequence[int] | None) -> Model:
+def view_of(model: Model, iterations: int | Sequence[int] | None, early_exit: EarlyExit | None = None) -> Model:
     """A model of the same class with other iteration counts, which has the very modules of `model` that own tensors.
 
     Raises:
-        ValueError: the counts do not fit the layout, or the model is spread over devices.
+        ValueError: counts or early exit do not fit the layout, or the model is spread over devices.
     """
     counts = list(iterations) if isinstance(iterations, Sequence) else iterations
-    Layout.parse(model.config.layout).iterations(counts)
+    per_group = Layout.parse(model.config.layout).iterations(counts)
+    if early_exit is not None and early_exit.capped(per_group) != list(per_group):
+        counts = early_exit.capped(per_group)
     places = set((getattr(model, "hf_device_map", None) or {}).values())
     if len(places) > 1 or any(hasattr(parameter, "device_mesh") for parameter in model.parameters()):
         raise ValueError("iterations of a model that is spread over devices are chosen when it is loaded")
@@ -34,6 +38,8 @@ def view_of(model: Model, iterations: int | Sequence[int] | None) -> Model:
     _share(view, model)
     if model.can_generate():
         view.generation_config = deepcopy(model.generation_config)
+    if early_exit is not None:
+        let_exit(view, early_exit)
     return view
 
 
