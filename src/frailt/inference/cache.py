@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
+from .large_pages import empty
+
 
 class InPlaceLayer(CacheLayerMixin):
     """Keys and values of one block application.
@@ -37,8 +39,8 @@ class InPlaceLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Make room, of the type and on the device of the first keys and values."""
         rows, heads, _, width = key_states.shape
-        self.keys = key_states.new_empty(rows, heads, width, self.length)
-        self.values = value_states.new_empty(rows, heads, self.length, value_states.shape[-1])
+        self.keys = empty(key_states, rows, heads, width, self.length)
+        self.values = empty(value_states, rows, heads, self.length, value_states.shape[-1])
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
 
     def update(
@@ -76,7 +78,7 @@ class InPlaceLayer(CacheLayerMixin):
     def keep(self, rows: Tensor) -> None:
         """Drop all rows but those at these numbers, (rows kept,)."""
         self.keys, self.values = (
-            torch.empty_like(whole[: len(rows)]).copy_(whole[rows]) for whole in (self.keys, self.values)
+            empty(whole, len(rows), *whole.shape[1:]).copy_(whole[rows]) for whole in (self.keys, self.values)
         )
 
     def reset(self) -> None:

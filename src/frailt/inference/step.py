@@ -132,7 +132,8 @@ class _Slot:
             keys, values, mask = keys[rows], values[rows], mask[rows]
         query = (query * self.scaling).view(batch, -1, self.queries_per_key, width)  # (B, G, H / G, K)
         scores = query @ keys + mask  # (B, G, H / G, t + 1)
-        output = scores.softmax(-1) @ values  # (B, G, H / G, K)
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        output = weights @ values / weights.sum(-1, keepdim=True)  # (B, G, H / G, K); compiled, a division per key less
         return output.view(batch, 1, heads, width), None
 
     def store(self, key: Tensor, value: Tensor, past_key_values: Any = None) -> tuple[Tensor, Tensor]:
@@ -156,5 +157,8 @@ def _leave_free(dimension: int, *tensors: Tensor) -> None:
 
 
 def _options(device: torch.device) -> dict[str, Any] | None:
-    """A wrapper in C++ around the kernels: in Python it is a third of a step of one row."""
-    return {"cpp_wrapper": True} if device.type == "cpu" else None
+    """On a CPU, a wrapper in C++ around the kernels: in Python it is a third of a step of one row.
+
+    And what is made of several tensors is made once, such as a rotated query: else it is made again for every key.
+    """
+    return {"cpp_wrapper": True, "realize_acc_reads_threshold": 4} if device.type == "cpu" else None
