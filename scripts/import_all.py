@@ -6,6 +6,7 @@ import pkgutil
 import frailt
 
 OF_AN_EXTRA = {
+    "frailt.evaluation.harness",
     "frailt.judge.ask",
     "frailt.judge.task",
     "frailt.judge.wire",

@@ -15,6 +15,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 LAYERS = {
     "model": 0,
     "data": 1,
+    "tasks": 2,
     "training": 2,
     "planning": 3,
     "inference": 3,

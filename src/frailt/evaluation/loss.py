@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from frailt.data.packing import PreparedData, TokenStream
+from frailt.model import FraiLTForCausalLM
 from frailt.training.checkpoint import (
     about_run,
     check_same_tokenizer,
@@ -21,7 +22,10 @@ from frailt.training.validation import validation_loss
 
 from .config import EvaluateConfig
 from .curve import Curve, check_loops, measure_curve
+from .exit_curve import ExitCurve, criteria_of, measure_exits
+from .exit_plot import draw_exits
 from .plot import draw
+from .tasks import TaskResults, evaluate_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +52,17 @@ class Evaluation:
         return "\n".join(f"{name:<15} {value}" for name, value in shown.items())
 
 
-def evaluate(config: EvaluateConfig) -> Evaluation | Curve:
-    """Measure a checkpoint in float32, by the same function that training uses; at several iteration counts a curve.
+def evaluate(config: EvaluateConfig) -> Evaluation | Curve | ExitCurve | TaskResults:
+    """Measure a checkpoint in float32, by the same function that training uses.
+
+    At several iteration counts, or with early exit at several thresholds, it is a curve. With tasks, lm-eval runs them
+    instead.
 
     Raises:
         ValueError, FileNotFoundError: checkpoint and data cannot be used, or do not belong together.
     """
+    if config.tasks is not None or config.data is None:  # one of both is there
+        return evaluate_tasks(config)
     device = choose_device(config.device)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -90,6 +99,21 @@ def evaluate(config: EvaluateConfig) -> Evaluation | Curve:
             return curve
         draw(curve, Path(config.plot))
         return replace(curve, plot=config.plot)
+    if config.exit_thresholds is not None:
+        exits = measure_exits(
+            model,
+            rows,
+            config.exits(criteria_of(model.config)),
+            against=[(name, _other(name, data, device, context)) for name in config.against],
+            batch_rows=config.batch_rows,
+            split=config.split,
+            share=config.exit_share,
+            as_json=config.json,
+        )
+        if config.plot is None:
+            return exits
+        draw_exits(exits, Path(config.plot))
+        return replace(exits, plot=config.plot)
     began = time.perf_counter()
     with tqdm(total=len(rows), unit="row", desc=config.split, leave=False, disable=None) as bar:
         loss = validation_loss(model, rows, batch_rows=config.batch_rows, progress=bar.update)
@@ -105,3 +129,14 @@ def evaluate(config: EvaluateConfig) -> Evaluation | Curve:
         elapsed_s=round(time.perf_counter() - began, 3),
         as_json=config.json,
     )
+
+
+def _other(checkpoint: str, data: PreparedData, device: torch.device, context: int) -> FraiLTForCausalLM:
+    """A checkpoint to compare with."""
+    model, tokenizer = load_checkpoint(checkpoint, device=device)
+    check_same_tokenizer(tokenizer, data, checkpoint)
+    if context > model.config.max_position_embeddings:
+        raise ValueError(
+            f"context must be at most the {model.config.max_position_embeddings} tokens of {checkpoint}, got {context}"
+        )
+    return model.float()
