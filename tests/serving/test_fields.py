@@ -43,7 +43,9 @@ REFUSED_COMPLETIONS = [
     ({"model": 7}, "model", "model must be a text, got 7"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "must be left out where stream is false"),
     ({"stream": True, "stream_options": True}, "stream_options", "stream_options must be an object such as"),
-    ({"stream": True, "stream_options": {"x": 1}}, "stream_options", "stream_options.x is no field"),
+    ({"stream": True, "stream_options": {"x": 1}}, "stream_options.x", "stream_options.x is no field"),
+    ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation", "is not"),
+    ({"stream": True, "stream_options": {"include_obfuscation": 0}}, "stream_options.include_obfuscation", "got 0"),
     ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage", "true or false"),
     ({"best_of": 2}, "best_of", "best_of is not supported, got 2: leave it out"),
     ({"logprobs": 0}, "logprobs", "logprobs is not supported, got 0: leave it out"),
@@ -93,16 +95,20 @@ def check(refused: Refused, field: str, said: str) -> None:
     assert set(told) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.parametrize("body", [[], "text", 3, None])
-def test_a_body_that_is_no_object_is_refused(body):
-    with pytest.raises(Refused, match="the body must be a JSON object"):
-        fields.completion(body)
-
-
-def test_a_long_value_is_quoted_in_short():
+@pytest.mark.parametrize(("body", "said"), [([], "[]"), ("text", '"text"'), (3, "3"), (None, "null")])
+def test_a_body_that_is_no_object_is_refused(body, said):
     with pytest.raises(Refused) as refused:
-        fields.completion(TEXT | {"stop": ["a" * 500] * 5})
-    assert len(refused.value.message) < 130
+        fields.completion(body)
+    assert refused.value.message == f"the body must be a JSON object, got {said}"
+
+
+@pytest.mark.parametrize(
+    "more", [{"stop": ["a" * 500] * 5}, {"a" * 500: 1}, {"stream": True, "stream_options": {"a" * 500: 1}}]
+)
+def test_a_long_value_or_name_is_quoted_in_short(more):
+    with pytest.raises(Refused) as refused:
+        fields.completion(TEXT | more)
+    assert len(json.dumps(refused.value.body())) < 300
 
 
 def test_defaults_are_those_of_the_api():
@@ -121,6 +127,8 @@ def test_values_that_ask_for_nothing_are_accepted():
     nothing = {"best_of": 1, "suffix": "", "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0.0}
     assert fields.completion(TEXT | nothing | {"user": "me"}) == fields.completion(TEXT)
     assert fields.chat(CHAT | {"tools": [], "logprobs": False}) == fields.chat(CHAT)
+    plain = {"stream": True, "stream_options": {"include_obfuscation": False}}
+    assert fields.completion(TEXT | plain) == fields.completion(TEXT | {"stream": True})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -107,6 +108,9 @@ def test_a_signal_lets_what_is_told_come_to_its_end_and_exits_with_0(client, ser
     asked = {"model": "teller", "prompt": "One", "temperature": 0}
     stream = client.completions.create(**asked, max_tokens=300, stream=True)
     first = next(stream)
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 99\r\n"
+    half = socket.create_connection(("127.0.0.1", int(server.root.rpartition(":")[2])), timeout=20)
+    half.sendall(f"{head}Content-Type: application/json\r\n\r\n{{".encode())
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.completions.create, **asked)
         while not server.health()["waiting"]:
@@ -114,6 +118,10 @@ def test_a_signal_lets_what_is_told_come_to_its_end_and_exits_with_0(client, ser
         server.process.send_signal(signal.SIGTERM)
         with pytest.raises(openai.InternalServerError, match="the server is stopping"):
             waiting.result()
+    with half:
+        answer = half.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"message":"the server is stopping"' in answer
     rest = list(stream)
     assert rest[-1].choices[0].finish_reason == "length"
     assert len(first.choices[0].text + "".join(chunk.choices[0].text for chunk in rest)) == 300

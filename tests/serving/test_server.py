@@ -88,7 +88,7 @@ def test_a_greedy_completion_is_that_of_the_model(client, model, tokenizer):
 
 
 def test_sixteen_tokens_are_the_default(client):
-    assert client.completions.create(model="tiny", prompt="One").usage.completion_tokens == 16
+    assert client.completions.create(model="tiny", prompt="One", temperature=0).usage.completion_tokens == 16
 
 
 def test_a_stream_is_the_same_text_in_pieces(client):
@@ -365,11 +365,35 @@ def open_stream_without_reading(server) -> socket.socket:
     return connection
 
 
-def test_garbage_is_answered_and_harms_nobody(server):
+CHUNKED = b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "then", "status"),
+    [
+        (b"\x16\x03\x01 hello\r\n\r\n", b"", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", b"", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000, b"", 400),
+        (b"POST /v1/completions" + CHUNKED + b"2\r\n{}\r\n", b"no length\r\n", 400),
+        (b"POST /nothing" + CHUNKED, b"no length\r\n", 404),
+        (b"HEAD /v1/models" + CHUNKED, b"no length\r\n", 200),
+    ],
+    ids=["TLS", "two hosts", "long head", "body", "body of one answered", "body of one answered in its head"],
+)
+def test_what_is_no_http_gets_one_answer_like_any_other(sent, then, status, server):
     with socket.create_connection(("127.0.0.1", int(server.root.rpartition(":")[2])), timeout=20) as connection:
-        connection.sendall(b"\x16\x03\x01 hello\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        connection.sendall(sent)
+        answer = connection.recv(1000) if status != 400 else b""
+        connection.sendall(then)
+        while part := connection.recv(1000):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"content-type: application/json" in head.lower()
+    if status != 200:
+        assert json.loads(body)["error"]["code"] == ("invalid_http" if status == 400 else "not_found")
     assert server.health()["status"] == "ok"
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_the_log_has_a_line_for_each_request_and_nothing_of_prompts(idle):

@@ -5,13 +5,13 @@ import threading
 import numpy as np
 import pytest
 
+from frailt.inference.batch import Batch
 from frailt.inference.decoding import Decoder
 from frailt.inference.drawing import Greedy, Sampling
-from frailt.serving import turn
 from frailt.serving.choosing import numbers_of
 from frailt.serving.errors import Refused
 from frailt.serving.teller import Teller
-from frailt.serving.turn import FAILED, LENGTH, STOP, STOPPING, Row
+from frailt.serving.telling import FAILED, LENGTH, STOP, STOPPING, Row
 
 from .conftest import CONTEXT, make_model
 
@@ -56,7 +56,9 @@ def tellers(decoder):
                 row.hear(token, reason)
 
         made.append(
-            Teller(decoder, stops=stops, max_concurrent=max_concurrent, max_waiting=max_waiting, post=post, threads=1)
+            Teller(
+                decoder.step, stops=stops, max_concurrent=max_concurrent, max_waiting=max_waiting, post=post, threads=1
+            )
         )
         if start:
             made[-1].start()
@@ -70,7 +72,7 @@ def tellers(decoder):
 
 
 def alone(decoder, prompt, room=40, stops=STOPS):
-    """As `Decoder.stream` has it, which knows nothing of turns."""
+    """As `Decoder.stream` has it, which knows nothing of others."""
     tokens = list(decoder.stream(prompt, Greedy(), stops=stops, max_new_tokens=room))
     return (tokens[:-1], STOP) if tokens[-1] in stops else (tokens, LENGTH)
 
@@ -93,29 +95,61 @@ def test_a_text_that_fills_the_context_ends_there(decoder, tellers):
     assert len(heard.tokens) == 3
 
 
-def test_one_that_comes_later_joins_and_changes_nothing(decoder, tellers, monkeypatch):
-    monkeypatch.setattr(turn, "TURN_PER_READING", 0.0)
+def test_one_that_comes_later_joins_at_once_and_changes_nothing(decoder, tellers):
     teller, late, order = tellers(), None, []
 
     def begin(heard):
         nonlocal late
-        if len(heard.tokens) == 5 and late is None:
-            late = Heard([42, 43], room=10, at=lambda heard: heard.reason and order.append("late"))
+        order.append("early")
+        if len(heard.tokens) == 5:
+            late = Heard([42] * 200, room=10, at=lambda heard: order.append("late"))
             teller.submit([late.row])
-        if heard.reason:
-            order.append("early")
 
-    early = Heard([7], room=300, at=begin)
+    early = Heard([7], room=60, at=begin)
     teller.submit([early.row])
-    assert early.wait() == alone(decoder, [7], 300)
-    assert len(early.tokens) > 100
-    assert late.wait() == alone(decoder, [42, 43], 10)
-    assert order == ["late", "early"]
+    assert early.wait() == alone(decoder, [7], 60)
+    assert late.wait() == alone(decoder, [42] * 200, 10)
+    assert order == ["early"] * 5 + ["early", "late"] * 10 + ["early"] * 45
 
 
-@pytest.mark.parametrize("per_reading", [0.0, 1e9])
-def test_a_seed_draws_the_same_text_in_any_company(per_reading, tellers, monkeypatch):
-    monkeypatch.setattr(turn, "TURN_PER_READING", per_reading)
+@pytest.fixture
+def read(decoder, monkeypatch):
+    """Shapes of what the model reads."""
+    shapes, forward = [], decoder.model.forward
+
+    def noting(input_ids, **more):
+        shapes.append(tuple(input_ids.shape))
+        return forward(input_ids, **more)
+
+    monkeypatch.setattr(decoder.model, "forward", noting)
+    return shapes
+
+
+def test_each_text_is_read_once(tellers, read):
+    rows = [Heard([9] * length, room) for length, room in ((3, 5), (43, 12), (83, 19), (123, 26))]
+    tellers(max_concurrent=2).submit([each.row for each in rows])
+    [each.wait() for each in rows]
+    assert read == [(2, 43), (1, 83), (1, 123)]
+
+
+def test_only_so_much_is_read_between_two_steps_and_any_prompt_by_itself(tellers, read, monkeypatch):
+    monkeypatch.setattr("frailt.serving.teller.READ_PER_STEP", 100)
+    rows = [Heard([9] * length) for length in (40, 50, 20, 150, 3)]
+    tellers(max_concurrent=5).submit([each.row for each in rows])
+    [each.wait() for each in rows]
+    assert read == [(2, 50), (1, 20), (1, 150), (1, 3)]
+
+
+def test_texts_that_ended_cost_nothing_soon(decoder, tellers, monkeypatch):
+    rows, advance = [], Batch.advance
+    monkeypatch.setattr(Batch, "advance", lambda batch, tokens: rows.append(len(tokens)) or advance(batch, tokens))
+    heard = [Heard([9, i], room) for i, room in enumerate((3, 9, 9, 9, 9, 5))]
+    tellers(max_concurrent=6).submit([each.row for each in heard])
+    [each.wait() for each in heard]
+    assert rows == [6] * 4 + [4] * 4  # the one that ended first is dropped with the second
+
+
+def test_a_seed_draws_the_same_text_in_any_company(tellers):
     sampling = Sampling(temperature=0.9, top_p=0.9)
 
     def told(company):
@@ -166,14 +200,14 @@ def test_a_text_that_nobody_wants_any_more_ends_within_a_step(decoder, tellers):
     assert teller.counts() == (0, 0)
 
 
-def test_a_failure_ends_the_texts_of_its_turn_and_no_others(decoder, tellers, monkeypatch, capfd):
+def test_a_failure_ends_the_texts_under_way_and_no_others(decoder, tellers, monkeypatch, capfd):
     teller, prompt = tellers(), " ".join(["se", "crets"])
 
     def fail(*_, **__):
         raise RuntimeError(prompt)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoder, "decode", fail)
+        patch.setattr(Batch, "join", fail)
         heard = Heard([7])
         teller.submit([heard.row])
         assert heard.wait() == ([], FAILED)

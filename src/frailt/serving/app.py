@@ -45,6 +45,13 @@ class Served:
         if name not in (None, self.name):
             raise Refused(404, f"model must be {self.name}, got {shown(name)}", param="model", code="model_not_found")
 
+    def check(self, asked: Asked) -> None:
+        """Refuse other models, and more texts than there are places before their prompts are read, which takes time."""
+        self.check_name(asked.model)
+        texts = (len(asked.prompts) or 1) * asked.n
+        if texts > self.teller.places:
+            raise Refused(400, f"prompts times n must be at most {self.teller.places}, got {texts}", param="n")
+
 
 def make_app(served: Served) -> Starlette:
     """The application, unguarded."""
@@ -72,12 +79,12 @@ def make_app(served: Served) -> Starlette:
 
     async def completions(request: Request) -> Response:
         asked = fields.completion(await _body(request))
-        served.check_name(asked.model)
+        served.check(asked)
         return await _answer(request, served, asked, served.prompts.of_completion(asked), is_chat=False)
 
     async def chats(request: Request) -> Response:
         asked = fields.chat(await _body(request))
-        served.check_name(asked.model)
+        served.check(asked)
         return await _answer(request, served, asked, served.prompts.of_chat(asked), is_chat=True)
 
     routes = [

@@ -41,6 +41,11 @@ def must(field: str, rule: str, value: Any, *, code: str | None = None) -> Refus
     return Refused(400, f"{field} must {rule}, got {shown(value)}", param=field, code=code)
 
 
+def stopping() -> Refused:
+    """What those hear who come, or are not told to their end, while the server stops."""
+    return Refused(503, "the server is stopping", code="stopping")
+
+
 def shown(value: Any) -> str:
     """A value as JSON, in short."""
     text = json.dumps(value, ensure_ascii=False)

@@ -67,16 +67,25 @@ def chat(body: Any) -> Asked:
 def _read(body: Any, checks: dict[str, _Check], neutral: dict[str, list[Any]]) -> dict[str, Any]:
     """Checked values by field; null is as good as leaving a field out, as the API has it."""
     if not isinstance(body, dict):
-        raise Refused(400, f"the body must be a JSON object, got {type(body).__name__}")
+        raise Refused(400, f"the body must be a JSON object, got {shown(body)}")
     given = {name: value for name, value in body.items() if value is not None}
     for name, value in given.items():
         if name in neutral:
             if not any(value == allowed and type(value) is type(allowed) for allowed in neutral[name]):
-                said = f"{name} is not supported, got {shown(value)}: leave it out"
-                raise Refused(400, said, param=name, code="unsupported_parameter")
+                raise _unsupported(name, value)
         elif name not in checks:
-            raise Refused(400, f"{name} is no field of this request", param=name, code="unknown_parameter")
+            raise _unknown(name)
     return {name: checks[name](name, value) for name, value in given.items() if name in checks}
+
+
+def _unknown(name: str) -> Refused:
+    name = name if len(name) <= 60 else f"{name[:57]}..."
+    return Refused(400, f"{name} is no field of this request", param=name, code="unknown_parameter")
+
+
+def _unsupported(name: str, value: Any) -> Refused:
+    said = f"{name} is not supported, got {shown(value)}: leave it out"
+    return Refused(400, said, param=name, code="unsupported_parameter")
 
 
 def _asked(found: dict[str, Any], max_tokens: int | None, **text: Any) -> Asked:
@@ -157,9 +166,12 @@ def _stops(name: str, value: Any) -> list[str]:
 def _include_usage(name: str, value: Any) -> bool:
     if not isinstance(value, dict):
         raise must(name, "be an object such as {'include_usage': true}", value)
-    for inner in value:
-        if inner != "include_usage":
-            raise Refused(400, f"{name}.{inner} is no field of this request", param=name, code="unknown_parameter")
+    for inner, given in value.items():
+        if inner == "include_obfuscation":
+            if given is not None and _flag(f"{name}.{inner}", given):
+                raise _unsupported(f"{name}.{inner}", given)
+        elif inner != "include_usage":
+            raise _unknown(f"{name}.{inner}")
     return _flag(f"{name}.include_usage", value.get("include_usage") or False)
 
 

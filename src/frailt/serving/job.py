@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 from frailt.inference.drawing import Sampling
 
 from .choosing import numbers_of
-from .errors import Refused
+from .errors import Refused, stopping
 from .fields import Asked
 from .prompts import Prompts
-from .teller import Teller, stopping
+from .teller import Teller
+from .telling import FAILED, STOPPING, Row
 from .text import Detokenizer, Told
-from .turn import FAILED, STOPPING, Row
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,6 @@ class Job:
         tokenizer: PreTrainedTokenizerFast,
         context: int,
     ) -> None:
-        if len(prompts) * asked.n > teller.places:
-            raise Refused(
-                400, f"prompts times n must be at most {teller.places}, got {len(prompts) * asked.n}", param="n"
-            )
         self._teller = teller
         self._inbox: asyncio.Queue[tuple[int, int | None, str | None]] = asyncio.Queue()
         seed = secrets.randbits(64) if asked.seed is None else asked.seed

@@ -6,21 +6,21 @@ import socket
 from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import story_token_ids
-from frailt.inference.decoding import Decoder
+from frailt.inference.step import Step
 
 from .app import Served, make_app
 from .config import ServeConfig
-from .connection import Server
+from .connection import LoopErrors, Server, let_many_connect
 from .guard import Guard
 from .prompts import Prompts
 from .teller import Teller
-from .turn import Event
+from .telling import Event
 
 
 def run(
     config: ServeConfig,
     listener: socket.socket,
-    decoder: Decoder,
+    step: Step,
     tokenizer: PreTrainedTokenizerFast,
     *,
     key: str | None,
@@ -31,29 +31,31 @@ def run(
     Args:
         config: of the server.
         listener: where clients connect.
-        decoder: of the model.
+        step: of the model.
         tokenizer: of the model, with its chat template where it has one.
         key: that clients must send.
         only_local_names: whether requests must be sent to a name of this machine.
     """
     # No Host at all is no browser's.
     hosts = frozenset({"localhost", "127.0.0.1", "::1", config.host.lower(), ""}) if only_local_names else None
-    asyncio.run(_run(config, listener, decoder, tokenizer, key, hosts))
+    asyncio.run(_run(config, listener, step, tokenizer, key, hosts))
 
 
 async def _run(
     config: ServeConfig,
     listener: socket.socket,
-    decoder: Decoder,
+    step: Step,
     tokenizer: PreTrainedTokenizerFast,
     key: str | None,
     hosts: frozenset[str] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
-    model = decoder.model.config
+    loop.set_exception_handler(LoopErrors())
+    let_many_connect()
+    model = step.model.config
     context = model.max_position_embeddings
     teller = Teller(
-        decoder,
+        step,
         stops=story_token_ids(tokenizer)[1],
         max_concurrent=config.max_concurrent,
         max_waiting=config.max_waiting,

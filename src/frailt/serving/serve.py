@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import story_token_ids
-from frailt.inference.decoding import Decoder
-from frailt.inference.drawing import Greedy
+from frailt.inference.batch import Batch
+from frailt.inference.step import Step
 from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 
@@ -36,10 +36,10 @@ def serve(config: ServeConfig) -> None:
                 f"host must be an address of this machine alone where there is no key, got {config.host}: "
                 f"set {config.key_variable}, or let anyone in with --open true"
             )
-        decoder, tokenizer = _load(config)
+        step, tokenizer = _load(config)
         from .run import run  # here, for it imports what the extra brings
 
-        run(config, listener, decoder, tokenizer, key=key, only_local_names=is_loopback and key is None)
+        run(config, listener, step, tokenizer, key=key, only_local_names=is_loopback and key is None)
 
 
 def _listen(config: ServeConfig) -> socket.socket:
@@ -57,7 +57,7 @@ def _listen(config: ServeConfig) -> socket.socket:
         raise ValueError(f"host and port cannot be listened at, got {config.host} {config.port}: {error}") from error
 
 
-def _load(config: ServeConfig) -> tuple[Decoder, PreTrainedTokenizerFast]:
+def _load(config: ServeConfig) -> tuple[Step, PreTrainedTokenizerFast]:
     """Model and tokenizer, tried out: what is compiled is compiled here, for one row and for several."""
     device = choose_device(config.device)
     quiet_transformers()
@@ -65,8 +65,11 @@ def _load(config: ServeConfig) -> tuple[Decoder, PreTrainedTokenizerFast]:
         torch.set_num_threads(config.threads)
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
     tokenizer.chat_template = chat_template(checkpoint_folder(config.checkpoint))
-    decoder = Decoder(model.eval(), config.compile)
+    step = Step(model.eval(), compiled=config.compile == "on")
     bos, _ = story_token_ids(tokenizer)
     for rows in (1, 2, 3):
-        decoder.decode([[bos]] * rows, Greedy(), stops=[], max_new_tokens=4)
-    return decoder, tokenizer
+        batch = Batch(step)
+        chosen = batch.join([[bos]] * rows, room=3).argmax(-1)
+        for _ in range(3):
+            chosen = batch.advance(chosen).argmax(-1)
+    return step, tokenizer

@@ -1,9 +1,6 @@
 """One thread that owns the model and tells all texts, several at a time, and the bounded line before it.
 
-Texts are decoded together in turns. A turn ends when its last text does, or when somebody waits for a place that is
-free and the turn has been worth it; texts that are not at their end then go on in the next turn, with those that
-waited, behind all that they have so far. They are read again for that, so turns are long enough to keep reading below
-a quarter of the time.
+A text joins those that are told before their next token, if there is a place for it, and it alone is read for that.
 """
 
 import threading
@@ -13,18 +10,21 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
-from frailt.inference.decoding import Decoder
+from frailt.inference.step import Step
 
-from .errors import Refused
+from .errors import Refused, stopping
 from .log import complain
-from .turn import FAILED, STOPPING, Event, Row, Turn
+from .telling import FAILED, STOPPING, Event, Row, Telling
+
+READ_PER_STEP = 512
+"""Tokens of prompts that are read between two steps, but for one prompt that is longer: the others wait for it."""
 
 
 class Teller:
     """Tells texts until it is closed.
 
     Args:
-        decoder: of the model; no other thread uses it while this one runs.
+        step: of the model; no other thread uses it while this one runs.
         stops: token ids that end a text.
         max_concurrent: texts at a time.
         max_waiting: texts that may wait beyond these.
@@ -34,7 +34,7 @@ class Teller:
 
     def __init__(
         self,
-        decoder: Decoder,
+        step: Step,
         *,
         stops: Sequence[int],
         max_concurrent: int,
@@ -42,7 +42,7 @@ class Teller:
         post: Callable[[list[Event]], object],
         threads: int | None = None,
     ) -> None:
-        self._decoder, self._stops, self._post, self._threads = decoder, stops, post, threads
+        self._step, self._stops, self._post, self._threads = step, stops, post, threads
         self._max_concurrent = max_concurrent
         self.places = max_concurrent + max_waiting
         self._changed = threading.Condition()
@@ -106,34 +106,34 @@ class Teller:
     def _run(self) -> None:
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # OpenMP keeps it for each thread that calls it
-        while rows := self._next_turn():
-            turn = Turn(
-                rows,
-                stops=self._stops,
-                post=self._post,
-                wanted_by_others=lambda telling: bool(self._waiting) and telling < self._max_concurrent,
-                is_over=lambda: self._ends_at_s is not None and time.monotonic() >= self._ends_at_s,
-            )
+        telling = self._begin()
+        while rows := self._due():
             try:
-                turn.run(self._decoder)
-            except Exception as error:  # of whatever kind: those who wait are told, and the next turn may go well
+                telling.step(rows)
+            except Exception as error:  # of whatever kind: those who wait are told, and the next texts may go well
                 complain(error)
                 self._post([(row, None, FAILED) for row in rows if not row.done])
                 for row in rows:
                     row.done = True
+                telling = self._begin()
 
-    def _next_turn(self) -> list[Row]:
-        """Those whose turn it is; none when the teller is closed."""
+    def _begin(self) -> Telling:
+        return Telling(self._step, stops=self._stops, post=self._post)
+
+    def _due(self) -> list[Row]:
+        """Those that get a token now, whom some may have joined; none when the teller is closed."""
         with self._changed:
             while True:
                 self._telling = [row for row in self._telling if not row.done and not row.unwanted]
+                if self._ends_at_s is not None and time.monotonic() >= self._ends_at_s:
+                    self._post([(row, None, STOPPING) for row in self._telling])
+                    self._telling = []
+                read = 0
                 while self._waiting and len(self._telling) < self._max_concurrent:
+                    read += len(self._waiting[0].prompt)
+                    if read > max(READ_PER_STEP, len(self._waiting[0].prompt)):
+                        break
                     self._telling.append(self._waiting.popleft())
                 if self._telling or self._ends_at_s is not None:
-                    return self._telling
+                    return list(self._telling)
                 self._changed.wait()
-
-
-def stopping() -> Refused:
-    """What those hear who come, or are not told to their end, while the server stops."""
-    return Refused(503, "the server is stopping", code="stopping")
