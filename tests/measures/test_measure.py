@@ -13,8 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from frailt.cli import _parse
 from frailt.data.packing import PreparedData
+from frailt.data.texts import texts
 from frailt.judge.completions import read_completions
-from frailt.measures.corpus import texts
 from frailt.measures.measure import WORDS_PER_PASS
 from frailt.measures.table import MEASURES
 from frailt.measures.words import words

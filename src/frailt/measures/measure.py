@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from frailt.data.packing import PreparedData
+from frailt.data.texts import texts
 from frailt.judge.completions import Completions, read_completions
 from frailt.training.checkpoint import quiet_transformers
 from frailt.training.hardware import choose_device
@@ -19,7 +20,7 @@ from frailt.training.run_folder import versions
 
 from .config import MeasureConfig
 from .copies import Runs, copied
-from .corpus import corpus_record, texts
+from .corpus import corpus_record
 from .evaluator import Evaluator, evaluator_record, load_evaluator
 from .likelihood import Asked, Likelihood, ask, nats
 from .records import finished, write

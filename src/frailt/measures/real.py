@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from frailt.data.packing import PreparedData
+from frailt.data.texts import texts
 from frailt.data.tokenizer import encode_stories
 from frailt.data.whole_files import write_whole
 from frailt.inference.prompts import read_prompts
 from frailt.training.run_folder import versions
 
 from .config import RealStoriesConfig
-from .corpus import corpus_record, texts
+from .corpus import corpus_record
 from .words import word_ends, words
 
 NAME = "real stories"

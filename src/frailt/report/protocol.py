@@ -17,8 +17,8 @@ AXES = frozenset(
 WITHOUT_BEARING = frozenset(
     {
         "data", "out", "device", "threads", "compile", "parallel", "accumulation_steps", "gradient_checkpointing",
-        "evaluations", "evaluation_share", "log_every_steps", "report_to", "save_every_minutes", "save_every_steps",
-        "save_total_limit", "on_nonfinite",
+        "evaluations", "evaluation_share", "evaluate_iterations", "log_every_steps", "report_to", "save_every_minutes",
+        "save_every_steps", "save_total_limit", "on_nonfinite",
     }
 )  # fmt: skip
 """Where and how a run runs, and what it notes meanwhile. Where the data lies may differ; which data it is may not."""

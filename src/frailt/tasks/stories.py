@@ -15,13 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from frailt.data.builtin import stories as builtin_stories
 from frailt.data.manifest import MANIFEST
 from frailt.data.packing import PreparedData
 from frailt.data.sources import DEFAULT_STORIES, open_source, stripped
 from frailt.data.splits import VALIDATION_SHARE, held_out_by_hash
+from frailt.data.texts import texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,7 +59,7 @@ def read_stories(source: str | None = None) -> tuple[str, ...]:
     if source is None or source == "builtin":
         return _builtin_stories()
     if (Path(source).expanduser() / MANIFEST).is_file():
-        found = _validation_stories(PreparedData.open(source))
+        found = tuple(texts(PreparedData.open(source), "validation"))
     else:
         opened = open_source(source)
         found = tuple(stripped((opened.validation or opened.train)()))
@@ -74,13 +73,6 @@ def _builtin_stories() -> tuple[str, ...]:
     held_out = held_out_by_hash(VALIDATION_SHARE, 0)
     told = (story for story in builtin_stories(DEFAULT_STORIES) if held_out(story.encode()))
     return tuple(islice(told, BUILTIN_STORIES))
-
-
-def _validation_stories(data: PreparedData) -> tuple[str, ...]:
-    stream = data.split("validation")
-    starts = np.flatnonzero(stream.tokens == stream.bos_token_id)
-    ids = [story[1:].tolist() for story in np.split(stream.tokens, starts[1:])]
-    return tuple(data.tokenizer().backend_tokenizer.decode_batch(ids, skip_special_tokens=False))
 
 
 # What is asked
