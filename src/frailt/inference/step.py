@@ -2,7 +2,8 @@
 
 A step runs the model's own groups and blocks. What it leaves out is what `model.generate` does around them for any
 model in any state: making masks, growing caches, checking arguments. At small widths that is most of the time, and
-compiling takes most of what is left: one graph for the whole step, with rows and tokens so far as free numbers.
+compiling takes most of what is left: one graph for the whole step, with rows and tokens so far as free numbers. On a
+GPU the compiled step is recorded as a CUDA graph besides.
 
 Shapes: B rows, D width, H heads, G key-value heads, K channels per head, V vocabulary, t tokens so far, T that fit.
 """
@@ -19,6 +20,7 @@ from frailt.model.exiting import Span
 from frailt.training.compiling import missing_for_compile
 
 from .cache import InPlaceLayer
+from .graphs import Graphs
 
 REPAYS_AFTER_S = 90.0
 """Seconds of plain steps from which on it pays to compile: that takes some tens of them, and halves the rest."""
@@ -44,6 +46,7 @@ class Step:
         self.rotations = cos[0], sin[0]
         self.compiled = self.ran = False
         self._run: Callable[..., Tensor] = self._plain
+        self.graphs: Graphs | None = None
         if compiled:
             self.compile()
 
@@ -57,6 +60,8 @@ class Step:
         own = FunctionType(Step._plain.__code__.replace(), Step._plain.__globals__)
         self._run = torch.compile(MethodType(own, self), fullgraph=True, options=_options(self.model.device))
         self.compiled = True
+        if self.model.device.type == "cuda":
+            self.graphs = Graphs(self._run, self.rotations)
 
     def __call__(self, tokens: Tensor, layers: Sequence[InPlaceLayer], missing: Tensor, mask: Tensor) -> Tensor:
         """Add one token to each row.
@@ -70,6 +75,14 @@ class Step:
         Returns:
             Logits behind the tokens, float32: (B, V).
         """
+        logits = self.graphs.step(tokens, layers, missing, mask) if self.graphs is not None else None
+        if logits is None:
+            logits = self._launch(tokens, layers, missing, mask)
+        for layer in layers:
+            layer.filled += 1
+        return logits
+
+    def _launch(self, tokens: Tensor, layers: Sequence[InPlaceLayer], missing: Tensor, mask: Tensor) -> Tensor:
         filled = layers[0].filled
         place = torch.tensor([filled], device=tokens.device)
         keys, values = [layer.keys for layer in layers], [layer.values for layer in layers]
@@ -79,10 +92,7 @@ class Step:
             _leave_free(2, *values)
             _leave_free(3, mask, *keys)
             self.ran = True
-        logits = self._run(tokens, place, missing, mask, *self.rotations, keys, values)
-        for layer in layers:
-            layer.filled = filled + 1
-        return logits
+        return self._run(tokens, place, missing, mask, *self.rotations, keys, values)
 
     def _plain(
         self,
