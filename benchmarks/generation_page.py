@@ -24,8 +24,8 @@ rotates.
 
 Throughput is the median over the rounds, with the lowest and highest; a ratio is that of the medians, with the lowest
 and highest ratio within one round. The first token is the time from prompts to one token each. The first call is a call
-for three tokens that compiles, into an empty cache; one graph serves all numbers of rows from two on. Weights are bytes
-of tensors.
+for three tokens that compiles, into an empty cache (for twelve on a GPU, where a graph is recorded too); one graph
+serves all numbers of rows from two on. Weights are bytes of tensors.
 """
 
 BARS = {1: 3.0, 44: 2.0, 256: 2.0}

@@ -50,6 +50,17 @@ def test_decoding_a_batch_gives_what_generate_gives_each_prompt(model, settings)
         assert story.tokens == whole[: whole.index(stops[0]) if stops[0] in whole else 8]
 
 
+def test_rows_that_ended_are_neither_run_nor_counted(model):
+    view = model.with_early_exit(threshold=0.25)
+    decoder, prompts = Decoder(view), [[1, 7, 19, 4], [1, 30, 8, 2]]
+    [short, _] = decoder.decode(prompts, Greedy(), stops=[], max_new_tokens=8)
+    view.exit_tally.reset()
+    found = decoder.decode(prompts, Greedy(), stops=short.tokens[:1], max_new_tokens=8)
+    read = [len(prompt) + max(0, len(story.tokens) - (not story.ended)) for prompt, story in zip(prompts, found)]  # noqa: B905
+    assert found[0].ended
+    assert set(view.exit_tally.tokens.values()) == {sum(read)}
+
+
 def test_steps_under_early_exit_are_not_compiled(model):
     view = model.with_early_exit(threshold=0.25)
     with pytest.raises(

@@ -57,6 +57,26 @@ def test_what_memory_held_before_is_never_seen(recordings, monkeypatch):
     assert replaying(model, recordings).decode(prompts, Greedy(), stops=[]) == expected
 
 
+def test_a_graph_is_recorded_of_the_step_that_was_compiled_and_of_no_other(recordings, monkeypatch):
+    compiled, compiling = [], torch.compile
+
+    def counting(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(
+        "torch.compile", lambda step, **options: compiling(step, backend=counting, fullgraph=options["fullgraph"])
+    )
+    decoder = Decoder(model_of("1"), "on")
+    decoder.step.graphs = Graphs(decoder.step._run, decoder.step.rotations, lambda step: (step(), step)[1])
+    [free, *_] = decoder.decode(prompts_of(), Greedy(), stops=[])
+    decoder.decode(prompts_of(), Greedy(), stops=[free.tokens[30]])
+    assert len(compiled) == 1
+    list(decoder.stream(prompts_of()[0], Greedy(), stops=[]))
+    list(decoder.stream(prompts_of()[1], Greedy(), stops=[], max_new_tokens=20))
+    assert len(compiled) == 2
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_cuda_graph_gives_what_launched_steps_give():
     model, prompts = model_of("2^4").cuda(), prompts_of()

@@ -288,6 +288,12 @@ def test_views_of_views_keep_what_they_do_not_change(model, tmp_path):
     assert (view.early_exit, view.model.early_exit, view.config.iterations) == (rule, rule, 8)
     assert torch.equal(view(ids).logits, model.with_iterations(8).with_early_exit(rule)(ids).logits)
     assert torch.equal(view.with_early_exit()(ids).logits, model.with_iterations(8)(ids).logits)
+    capped = model.with_early_exit(threshold=0.1, maximum=2)
+    assert torch.equal(capped.with_early_exit()(ids).logits, model(ids).logits)
+    assert torch.equal(
+        capped.with_early_exit(threshold=0.1, maximum=3)(ids).logits,
+        model.with_early_exit(threshold=0.1, maximum=3)(ids).logits,
+    )
     other = view.with_early_exit(threshold=0.1, criterion="kl")
     assert (other.early_exit.criterion, other.exit_tally.tokens) == ("kl", {})
     assert all(a is b for a, b in zip(other.parameters(), model.parameters(), strict=True))

@@ -8,7 +8,17 @@ from frailt.serving import fields
 from frailt.serving.errors import Refused, as_json
 
 TEXT = {"prompt": "Once"}
+PART = {"type": "text", "text": "Hello"}
 CHAT = {"messages": [{"role": "user", "content": "Hello"}]}
+
+
+def nested(depth: int) -> list:
+    """Lists in one another."""
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
 
 REFUSED_COMPLETIONS = [
     ({"prompt": None}, "prompt", 'prompt must be given; "" begins from nothing'),
@@ -30,7 +40,9 @@ REFUSED_COMPLETIONS = [
     ({"temperature": 10**400}, "temperature", "temperature must be a number from 0 to 2"),
     ({"top_p": 0}, "top_p", "top_p must be a number above 0 and at most 1, got 0"),
     ({"top_p": 1.5}, "top_p", "got 1.5"),
-    ({"n": 0}, "n", "n must be a whole number, 1 or more, got 0"),
+    ({"n": 0}, "n", "n must be from 1 to 128, got 0"),
+    ({"n": int("9" * 4300)}, "n", "n must be from 1 to 128, got 9999"),
+    ({"stop": nested(5000)}, "stop", "a list, too deep to be shown"),
     ({"seed": 1.5}, "seed", "seed must be a whole number of 64 bits, got 1.5"),
     ({"seed": 2**64}, "seed", "seed must be a whole number of 64 bits"),
     ({"stop": ""}, "stop", 'stop must be a text or up to 4 of them, none empty, got ""'),
@@ -65,6 +77,7 @@ REFUSED_CHATS = [
     ({"messages": [{"role": "user"}]}, "messages[0].content", "messages[0].content must be a text, got null"),
     ({"messages": [CHAT["messages"][0] | {"tool_calls": []}]}, "messages[0]", "and nothing else"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content", "must be a text"),
+    ({"messages": [{"role": "user", "content": [PART | {"cache_control": 1}]}]}, "messages[0].content", "nothing else"),
     ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens", "only one of max_tokens and max_completion_tokens"),
     ({"logprobs": True}, "logprobs", "logprobs is not supported, got true"),
     ({"tools": [{}]}, "tools", "tools is not supported"),

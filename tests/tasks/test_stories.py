@@ -1,5 +1,6 @@
 """What the shipped tasks ask about; none of this needs lm-eval."""
 
+import math
 import subprocess
 import sys
 from importlib import import_module
@@ -14,11 +15,12 @@ from frailt.tasks import FOLDER
 from frailt.tasks.stories import (
     BUILTIN_STORIES,
     CHOICES,
-    PIECE_CHARACTERS,
+    PIECE_BYTES,
     ending_documents,
     endings,
     name_documents,
     names,
+    perplexity,
     perplexity_documents,
     pieces,
     read_stories,
@@ -94,7 +96,8 @@ def test_there_must_be_stories(tmp_path):
         "word",
         "two  spaces " * 100 + "end",
         "lines\n\nof a story\n" * 80 + "end",
-        "é" * (2 * PIECE_CHARACTERS + 1),
+        "é" * (2 * PIECE_BYTES + 1),
+        "鸟飞。" * 300 + "😃" * 130,
     ],
 )
 def test_the_pieces_of_a_story_are_all_of_it(story):
@@ -102,7 +105,7 @@ def test_the_pieces_of_a_story_are_all_of_it(story):
     assert "".join(row["piece"] for row in rows) == story
     for row, before in zip(rows, ["", *(r["before"] + r["piece"] for r in rows)], strict=False):
         assert row["before"] == before
-        assert 0 < len(row["piece"]) <= PIECE_CHARACTERS
+        assert 0 < len(row["piece"].encode()) <= PIECE_BYTES
         assert not before or " " not in story or (row["piece"][0].isspace() and not before[-1].isspace())
 
 
@@ -113,6 +116,11 @@ def test_surprise_sums_to_that_of_the_story():
     assert sum(one["bits_per_byte"][1] for one in found) == len(story.encode())
     assert sum(one["word_perplexity"][1] for one in found) == len(story.split())
     assert surprise({"piece": " é."}, [(-1.0, True)])["byte_perplexity"] == (-1.0, 4)
+
+
+def test_perplexities_are_lm_evals_and_infinite_where_it_has_none():
+    assert perplexity([(-3.0, 2), (-5.0, 6)]) == pytest.approx(math.e)
+    assert perplexity([(-1200.0, 1)]) == math.inf
 
 
 def test_an_ending_stands_after_its_own_story_and_after_others():
@@ -217,4 +225,4 @@ def test_the_folder_is_printed_for_the_command_of_lm_eval():
 def test_pieces_fit_into_a_context_of_512_whatever_the_tokenizer(prepared):
     tokenizer = PreparedData.open(prepared).tokenizer()
     most = max(len(tokenizer.encode(row["piece"])) for row in pieces(read_stories()))
-    assert most <= PIECE_CHARACTERS + 2 <= 512
+    assert most <= PIECE_BYTES + 2 <= 512

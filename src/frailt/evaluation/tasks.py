@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from glob import escape
 from importlib.metadata import version
 from importlib.util import find_spec
 from inspect import signature
@@ -141,18 +142,18 @@ def _load(config: EvaluateConfig) -> dict[str, Any]:
         folders.append(Path(config.tasks_path).expanduser())
         if not folders[-1].is_dir() or not any(folders[-1].rglob("*.yaml")):
             raise FileNotFoundError(f"tasks_path must be a folder with YAML files of tasks, got {config.tasks_path}")
-    read_stories(config.data)  # so that what is wrong with them is told first
+    _try_stories(config.data)
     wanted, metadata = config.tasks or [], {} if config.data is None else {"stories": config.data}
     manager = TaskManager(include_path=folders, include_defaults=False, metadata=metadata)
     if not {*wanted} <= {*manager.all_subtasks, *(file.stem for file in FOLDER.glob("*.yaml"))}:
         manager = TaskManager(include_path=folders, metadata=metadata)  # which reads 14,000 files
-    names = [_known(manager.all_tasks, name) for name in wanted]
+    names = [_known(manager.all_tasks, name, config.tasks_path) for name in wanted]
     try:
         loaded = manager.load(names)
     except Exception as error:  # of a dozen unrelated kinds, some of several lines
         raise ValueError(
-            f"tasks must have their documents here, or where the Hugging Face hub can be reached, got "
-            f"{', '.join(names)}, not all of which can be loaded ({type(error).__name__}: {in_short(error)})"
+            f"tasks must be ones that load together, with documents here or on a hub that can be reached, got "
+            f"{', '.join(names)} ({type(error).__name__}: {in_short(error)})"
         ) from error
     tasks = loaded["tasks"]
     if config.data is not None and not any(_is_of_stories(task) for task in tasks.values()):
@@ -162,9 +163,19 @@ def _load(config: EvaluateConfig) -> dict[str, Any]:
     return loaded
 
 
-def _known(known: list[str], name: str) -> str:
+def _try_stories(data: str | None) -> None:
+    """Read stories before all else, so that what is wrong with them is told first; they are kept."""
+    try:
+        read_stories(data)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"data must be stories or a prepared corpus, got {data}: {error}") from error
+
+
+def _known(known: list[str], name: str, tasks_path: str | None) -> str:
     if name in known:
         return name
+    if tasks_path is not None and (files := list(Path(tasks_path).expanduser().rglob(f"{escape(name)}.yaml"))):
+        raise ValueError(f"tasks must be written as lm-eval reads them, got {files[0]}, which it does not take")
     near = get_close_matches(name, known) or [shipped for shipped in known if shipped.startswith("frailt_")]
     raise ValueError(
         f"tasks must be names of lm-eval's, such as {', '.join(near)}, got {name!r}: lm_eval ls tasks lists them, and "

@@ -19,7 +19,7 @@ from .drawing import Choose
 from .step import REPAYS_AFTER_S, Step
 
 DROP_SHARE = 0.25
-"""Finished rows are dropped when they are this share of a batch: dropping copies the cache."""
+"""Finished rows are dropped when they are this share of a batch, which copies the cache; under early exit at once."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,11 @@ class Decoder:
                             yield i, Continuation(new.pop(i), False)
             if not new:
                 return
-            # Down to two rows and no further: a compiled step of one row is another graph.
-            if len(alive) > 2 and len(alive) - len(new) >= DROP_SHARE * len(alive):
+            # A compiled step goes down to two rows and no further: that of one row is another graph.
+            least, share = 2 if self.step.compiled else 1, 0 if self.model.early_exit is not None else DROP_SHARE
+            if len(alive) > max(least, len(new)) and len(alive) - len(new) >= share * len(alive):
                 kept = [place for place, i in enumerate(alive) if i in new]
-                kept += [place for place, i in enumerate(alive) if i not in new][: 2 - len(kept)]
+                kept += [place for place, i in enumerate(alive) if i not in new][: max(0, least - len(kept))]
                 batch.keep(kept)
                 chosen, alive = chosen[kept], [alive[place] for place in kept]
             logits = batch.advance(chosen)

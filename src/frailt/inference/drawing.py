@@ -39,10 +39,16 @@ class Drawn:
 
     def __call__(self, logits: Tensor, row: Tensor, step: int) -> Tensor:
         """See `Choose`: the token at which the summed probabilities pass the row's number."""
+        device, last = logits.device, logits.shape[-1] - 1
         logits = self.warpers(None, logits)  # type: ignore[arg-type]  # none of them looks at the tokens so far
-        passed = logits.double().softmax(-1).cumsum(-1)
-        number = self.numbers[row, step, None] * passed[:, -1:]
-        return torch.searchsorted(passed, number, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+        passed = logits.to(self.numbers.device).double().softmax(-1).cumsum(-1)
+        number = self.numbers[row.to(passed.device), step, None] * passed[:, -1:]
+        return torch.searchsorted(passed, number, right=True).squeeze(-1).clamp_(max=last).to(device)
+
+
+def drawing_device(device: torch.device) -> torch.device:
+    """Where numbers for a model on `device` lie: there, but for MPS, which has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class Sampling:
             return Greedy()
         steps = model.config.max_position_embeddings
         numbers = np.stack([np.random.default_rng(list(seed)).random(steps) for seed in seeds])
-        return Drawn(self.warpers(), torch.from_numpy(numbers).to(model.device))
+        return Drawn(self.warpers(), torch.from_numpy(numbers).to(drawing_device(model.device)))
 
     def warpers(self) -> LogitsProcessorList:
         """Transformers' temperature, top-k and top-p, as far as they do something."""

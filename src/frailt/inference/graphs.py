@@ -20,6 +20,7 @@ RECORDED_AFTER = 8
 """Steps over the same cache: recording takes some steps' time, and a row that joins or leaves makes another cache."""
 
 Run = Callable[..., Tensor]
+Record = Callable[[Callable[[], Tensor]], Callable[[], Tensor]]
 
 
 class Graphs:
@@ -28,16 +29,16 @@ class Graphs:
     Args:
         run: tokens, place, missing, mask, cosines, sines, keys and values, as of `Step`, to logits (B, V).
         rotations: cosines and sines of all positions.
-        record: makes what repeats a computation on the same memory, with what it gives.
+        record: makes what repeats a computation on the same memory, with what it gives; by default a `Recorder`.
     """
 
     def __init__(
         self,
         run: Run,
         rotations: tuple[Tensor, Tensor],
-        record: Callable[[Callable[[], Tensor]], Callable[[], Tensor]] | None = None,
+        record: Record | None = None,
     ) -> None:
-        self._run, self._rotations, self._record = run, rotations, record or recorded
+        self._run, self._rotations, self._record = run, rotations, record or Recorder(rotations[0].device)
         self._cache: weakref.ref[Tensor] | None = None  # or a cache would live on behind its texts
         self._steps = 0
         self._length = 0
@@ -70,11 +71,12 @@ class Graphs:
     def _begin(self, tokens: Tensor, layers: Sequence[InPlaceLayer], missing: Tensor, mask: Tensor) -> None:
         """Record a step over the places up to the next multiple."""
         filled = layers[0].filled
-        self._length = min(mask.shape[-1], (filled // PLACES + 1) * PLACES)
+        # Never all of the cache, and strides as they were: each of both would compile the step anew.
+        self._length = max(filled + 1, min(mask.shape[-1] - 1, (filled // PLACES + 1) * PLACES))
         for layer in layers:  # the mask hides what was never written, but -inf does not hide a NaN
             layer.keys[..., filled : self._length] = 0
             layer.values[:, :, filled : self._length] = 0
-        mask = mask[..., : self._length].clone()
+        mask = mask.clone()[..., : self._length]
         mask[..., filled:] = float("-inf")
         tokens, missing, place = tokens.clone(), missing.clone(), torch.tensor([filled], device=tokens.device)
         keys, values = [layer.keys for layer in layers], [layer.values for layer in layers]
@@ -87,20 +89,33 @@ class Graphs:
         self._inputs = (tokens, place, missing, mask)
 
 
-def recorded(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """A computation as a CUDA graph. It runs a few times for that, and must give the same each time."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # compiles, and lets libraries allocate what they need
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = step()
+class Recorder:
+    """Makes CUDA graphs of computations on one device, which run a few times for that and must give the same each time.
 
-    def replay() -> Tensor:
-        graph.replay()
-        return logits
+    Args:
+        device: a GPU, of several perhaps.
+    """
 
-    return replay
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: torch.cuda.Stream | None = None  # one for all graphs: libraries keep memory for each
+
+    def __call__(self, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """The same computation, started as one."""
+        with torch.cuda.device(self._device):
+            stream = self._stream = self._stream or torch.cuda.Stream(self._device)
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):  # compiles, and lets libraries allocate what they need
+                for _ in range(3):
+                    step()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                logits = step()
+
+        def replay() -> Tensor:
+            with torch.cuda.device(self._device):
+                graph.replay()
+            return logits
+
+        return replay

@@ -201,6 +201,8 @@ class FraiLTPreTrainedModel(PreTrainedModel):
     """When tokens stop iterating; of a view that `with_early_exit` made."""
     exit_tally: ExitTally | None = None
     """What that did so far."""
+    counts_before_exit: tuple[int | list[int] | None] | None = None
+    """`config.iterations` as it was before the maximum of early exit."""
 
     def with_iterations(self, iterations: int | Sequence[int] | None = None) -> Self:
         """The model with other iteration counts: what `from_pretrained(..., iterations=...)` gives, without a copy.
@@ -233,7 +235,8 @@ class FraiLTPreTrainedModel(PreTrainedModel):
                 f"early_exit must be an EarlyExit, or its settings by name as in threshold=0.1, got {early_exit!r}"
             )
         rule = EarlyExit(**settings) if settings else early_exit
-        return view_of(self, self.config.iterations, rule)
+        [counts] = self.counts_before_exit or (self.config.iterations,)
+        return view_of(self, counts, rule)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

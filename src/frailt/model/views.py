@@ -26,6 +26,7 @@ def view_of(model: Model, iterations: int | Sequence[int] | None, early_exit: Ea
     """
     counts = list(iterations) if isinstance(iterations, Sequence) else iterations
     per_group = Layout.parse(model.config.layout).iterations(counts)
+    wanted = counts
     if early_exit is not None and early_exit.capped(per_group) != list(per_group):
         counts = early_exit.capped(per_group)
     places = set((getattr(model, "hf_device_map", None) or {}).values())
@@ -40,6 +41,7 @@ def view_of(model: Model, iterations: int | Sequence[int] | None, early_exit: Ea
         view.generation_config = deepcopy(model.generation_config)
     if early_exit is not None:
         let_exit(view, early_exit)
+        view.counts_before_exit = (wanted,)  # type: ignore[assignment]
     return view
 
 

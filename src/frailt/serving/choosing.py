@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frailt.inference.drawing import Drawn, Greedy, Sampling
+from frailt.inference.drawing import Drawn, Greedy, Sampling, drawing_device
 
 _warpers = lru_cache(maxsize=64)(Sampling.warpers)
 
@@ -40,5 +40,7 @@ def _choose_alike(logits: Tensor, sampling: Sampling, numbers: Sequence[np.rando
     rows = torch.arange(len(logits), device=logits.device)
     if sampling.temperature == 0:
         return Greedy()(logits, rows, 0).tolist()
-    drawn = torch.tensor([[each.random()] for each in numbers], dtype=torch.float64, device=logits.device)
+    drawn = torch.tensor(
+        [[each.random()] for each in numbers], dtype=torch.float64, device=drawing_device(logits.device)
+    )
     return Drawn(_warpers(sampling), drawn)(logits, rows, 0).tolist()

@@ -48,7 +48,10 @@ def stopping() -> Refused:
 
 def shown(value: Any) -> str:
     """A value as JSON, in short."""
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # a depth that json reads and does not write
+        return f"a {type(value).__name__}, too deep to be shown"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -10,6 +10,8 @@ GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token, as vLLM has it: dividing by them would leave float32."""
 DEFAULT_MAX_TOKENS = 16
 """Of the completions API."""
+MOST_CHOICES = 128
+"""As OpenAI has it."""
 
 Prompt = str | list[int]
 
@@ -199,18 +201,22 @@ def _message(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not isinstance(value.get("role"), str) or not set(value) <= {"role", "content"}:
         raise must(name, "have a role and a content, and nothing else", value)
     content = value.get("content")
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str) for part in content
-    ):
+    if isinstance(content, list):
+        if not all(isinstance(part, dict) and _is_text(part) for part in content):
+            raise must(f"{name}.content", "be a text, or parts with type text, a text and nothing else", content)
         content = "".join(part["text"] for part in content)
     return {"role": _text(f"{name}.role", value["role"]), "content": _text(f"{name}.content", content)}
+
+
+def _is_text(part: dict[str, Any]) -> bool:
+    return set(part) == {"type", "text"} and part["type"] == "text" and isinstance(part["text"], str)
 
 
 _SHARED: dict[str, _Check] = {
     "model": _text,
     "temperature": _temperature,
     "top_p": _top_p,
-    "n": _whole(1),
+    "n": _whole(1, MOST_CHOICES),
     "stop": _stops,
     "seed": _seed,
     "stream": _flag,

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import story_token_ids
 from frailt.inference.batch import Batch
+from frailt.inference.graphs import RECORDED_AFTER
 from frailt.inference.step import Step
 from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
@@ -67,9 +68,11 @@ def _load(config: ServeConfig) -> tuple[Step, PreTrainedTokenizerFast]:
     tokenizer.chat_template = chat_template(checkpoint_folder(config.checkpoint))
     step = Step(model.eval(), compiled=config.compile == "on")
     bos, _ = story_token_ids(tokenizer)
-    for rows in (1, 2, 3):
-        batch = Batch(step)
-        chosen = batch.join([[bos]] * rows, room=3).argmax(-1)
-        for _ in range(3):
-            chosen = batch.advance(chosen).argmax(-1)
+    steps = 3 if step.graphs is None else RECORDED_AFTER + 1
+    with torch.inference_mode():
+        for rows in (1, 2, 3):
+            batch = Batch(step)
+            chosen = batch.join([[bos]] * rows, room=steps).argmax(-1)
+            for _ in range(steps):
+                chosen = batch.advance(chosen).argmax(-1)
     return step, tokenizer

@@ -17,7 +17,7 @@ from .log import complain
 from .telling import FAILED, STOPPING, Event, Row, Telling
 
 READ_PER_STEP = 512
-"""Tokens of prompts that are read between two steps, but for one prompt that is longer: the others wait for it."""
+"""Tokens of prompts, with padding, that are read between two steps, but for one that is longer: others wait for it."""
 
 
 class Teller:
@@ -128,12 +128,13 @@ class Teller:
                 if self._ends_at_s is not None and time.monotonic() >= self._ends_at_s:
                     self._post([(row, None, STOPPING) for row in self._telling])
                     self._telling = []
-                read = 0
+                new = longest = 0
                 while self._waiting and len(self._telling) < self._max_concurrent:
-                    read += len(self._waiting[0].prompt)
-                    if read > max(READ_PER_STEP, len(self._waiting[0].prompt)):
+                    longest = max(longest, len(self._waiting[0].prompt))
+                    if new and (new + 1) * longest > READ_PER_STEP:  # all are as long as the longest, with padding
                         break
                     self._telling.append(self._waiting.popleft())
+                    new += 1
                 if self._telling or self._ends_at_s is not None:
                     return list(self._telling)
                 self._changed.wait()

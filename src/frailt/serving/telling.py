@@ -58,6 +58,7 @@ class Telling:
         self._batch = Batch(step)
         self._rows: list[Row] = []
 
+    @torch.inference_mode()  # all tensors are of one kind, or a compiled step is compiled anew
     def step(self, rows: Sequence[Row]) -> None:
         """Tell a token more of each text.
 

@@ -8,6 +8,7 @@ last one, names before another word. For lm-eval 0.4.13 scores requests wrongly 
 beginning to its end and ask for parts of it of different length (its issue 2984).
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -29,14 +30,12 @@ Row = dict[str, Any]
 
 BUILTIN_STORIES = 400
 """How many built-in ones there are."""
-PIECE_CHARACTERS = 480
-"""Of a story that are asked for at once: a model of context 512 takes them, whatever its tokenizer makes of them."""
+PIECE_BYTES = 480
+"""Of a story, in UTF-8, that are asked for at once: a tokenizer that makes a token of a byte at most fills 512."""
 CHOICES = 4
 LEAST_WORDS = 8
 """Of an ending; and what comes before has at least as many."""
 
-_SOME = rf".{{1,{PIECE_CHARACTERS}}}"
-_PIECE = re.compile(rf"{_SOME}(?<=[.!?\"'”’])(?!\S)|{_SOME}(?<!\s)(?!\S)|{_SOME}", re.DOTALL)
 _NEXT_SENTENCE = re.compile(r"[.!?][\"'”’]*(\s+)(?=\S)")
 _LAST_MARKS = re.compile(r"[.!?\"'”’]+$")
 _NAME = re.compile(r"(?<=[a-z,]) [A-Z][a-z]+\b(?=.*\w)", re.DOTALL)
@@ -97,11 +96,21 @@ def pieces(stories: Sequence[str]) -> list[Row]:
     """
     rows = []
     for story in stories:
-        before = ""
-        for piece in _PIECE.findall(story):
-            rows.append({"before": before, "piece": piece})
-            before += piece
+        at = 0
+        while at < len(story):
+            most = len(story[at : at + PIECE_BYTES].encode()[:PIECE_BYTES].decode(errors="ignore"))
+            found = _piece(most).match(story, at)
+            assert found is not None
+            rows.append({"before": story[:at], "piece": found[0]})
+            at = found.end()
     return rows
+
+
+@cache
+def _piece(characters: int) -> re.Pattern[str]:
+    """As many sentences, or words, or characters, as have room."""
+    some = rf".{{1,{characters}}}"
+    return re.compile(rf"{some}(?<=[.!?\"'”’])(?!\S)|{some}(?<!\s)(?!\S)|{some}", re.DOTALL)
 
 
 def surprise(doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, tuple[float, int]]:
@@ -109,6 +118,18 @@ def surprise(doc: Row, results: Sequence[tuple[float, bool]]) -> dict[str, tuple
     ((nats, _),) = results
     of_bytes, of_words = (nats, len(doc["piece"].encode())), (nats, len(doc["piece"].split()))
     return {"bits_per_byte": of_bytes, "byte_perplexity": of_bytes, "word_perplexity": of_words}
+
+
+def perplexity(items: Sequence[tuple[float, int]]) -> float:
+    """E to the nats per unit, as lm-eval's `weighted_perplexity`; infinite where no float is as large.
+
+    Text without spaces is one word, and its perplexity beyond all bounds.
+    """
+    nats, units = zip(*items, strict=True)
+    try:
+        return math.exp(-sum(nats) / sum(units))
+    except OverflowError:
+        return math.inf
 
 
 def endings(stories: Sequence[str]) -> list[Row]:
