@@ -273,7 +273,17 @@ def test_a_task_whose_data_cannot_be_had_is_one_line(run, tmp_path, capsys, monk
         "doc_to_text: a\ndoc_to_target: b\n"
     )
     line = refused(capsys, run, "--tasks", "far", "--tasks_path", str(tmp_path))
-    assert "or where the Hugging Face hub can be reached, got far, not all of which can be loaded" in line
+    assert "tasks must be ones that load together, with documents here or on a hub that can be reached, got far" in line
+
+
+def test_a_file_that_is_no_task_and_stories_that_are_not_there_are_named(run, tmp_path, capsys):
+    (tmp_path / "broken.yaml").write_text("task: [broken")
+    line = refused(capsys, run, "--tasks", "broken", "--tasks_path", str(tmp_path))
+    assert (
+        f"tasks must be written as lm-eval reads them, got {tmp_path / 'broken.yaml'}, which it does not take" in line
+    )
+    line = refused(capsys, run, "--tasks", "frailt_stories", "--data", "nowhere")
+    assert "data must be stories or a prepared corpus, got nowhere: " in line
 
 
 def test_a_task_that_asks_for_more_than_the_context_is_refused(run, capsys):
