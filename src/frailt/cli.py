@@ -239,10 +239,15 @@ def _with_presets(arguments: list[str]) -> list[str]:
 
 
 def _spelt_out(arguments: list[str], command: Command, types: dict[str, Any]) -> list[str]:
-    """The arguments as jsonargparse wants them: short names whole, `--stream` as true, `--runs a b` as one list."""
+    """The arguments as jsonargparse wants them: short names whole, `--stream` as true, `--runs a b` as one list.
+
+    `--dry-run` is `--dry_run`: people type the one, YAML has the other.
+    """
     spelt, rest = [], list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
+        if name.startswith("--"):
+            name = f"--{name[2:].replace('-', '_')}"
         if name and name == command.short[0]:
             name = command.short[1]
         wanted = types.get(name.removeprefix("--")) if name.startswith("--") else None

@@ -60,12 +60,16 @@ def leave_run(config: TrainConfig, loss: float, **more) -> None:
     folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(asdict(config), sort_keys=False))
+    steps, step_s = config.steps or 7, 0.1 * len(config.model.layout)
     record = {
         "status": "finished" if loss < DIVERGED else "stopped",
         "data": {"data_hash": PreparedData.open(config.data).data_hash},
         "model": {"layout": config.model.layout, "iteration_encoding": config.model.iteration_encoding},
-        "steps": config.steps or 7,
-        "tokens_per_s": 1000.0 / len(config.model.layout),
+        "steps": steps,
+        "tokens": 100 * steps,
+        "first_step_s": 20.0,
+        "training_s": 20 + (steps - 1) * step_s,
+        "tokens_per_s": 100 * steps / (20 + (steps - 1) * step_s),
     }
     if loss < DIVERGED:
         halves = {"even_stories": {"nats_per_token": loss}, "odd_stories": {"nats_per_token": loss + 0.1}}

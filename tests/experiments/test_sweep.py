@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from frailt.cli import main
@@ -20,6 +23,8 @@ from frailt.experiments.grid import Grid
 from frailt.experiments.runner import Runner, SomeFailed, command_of
 from frailt.experiments.schedule import Schedule
 from frailt.experiments.sweep import check_same_protocol, read_grid, sweep
+from frailt.training.compiling import choose_compile
+from frailt.training.stopping import Stopped
 
 from .fakes import DIVERGED, FakeJobs, leave_run
 
@@ -128,9 +133,10 @@ def test_matched_time_is_measured_first(prepared, tmp_path):
     jobs, _ = run(prepared, tmp_path, match="time", reference="1", budgets=[{"steps": 300}])
     timings = [name for name in jobs.started if name.startswith("trials/")]
     assert timings == ["trials/16_1^2_50-steps_lr-0.01_seed-0", "trials/16_1_50-steps_lr-0.01_seed-0"]
-    # The fakes train `1^2` a third as fast as `1`.
+    # The fakes train `1^2` a third as fast as `1`, after a first step that compiles.
     assert jobs.configs["cells/16_1^2_300-steps_lr-0.01_seed-0"].steps == 100
     assert jobs.configs["cells/16_1_300-steps_lr-0.01_seed-0"].steps == 300
+    assert {config.compile for config in jobs.configs.values()} == {choose_compile("auto", torch.device("cpu"), inf)}
 
 
 # What goes wrong
@@ -180,6 +186,40 @@ def test_a_run_on_other_data_is_named(prepared, tmp_path):
     assert "holds a run on other data" in runner.failed[record.parent.name]
 
 
+def test_a_part_of_the_grid_leaves_the_notes_on_the_rest(prepared, tmp_path):
+    planned = schedule(prepared, tmp_path, widths=[6, 16], **SEARCH)
+
+    def train(*cells):
+        with suppress(SomeFailed):
+            Runner(planned, list(cells), FakeJobs(lambda config: 2.0)).run()
+
+    train(*planned.grid)
+    notes = {name: (tmp_path / name).read_text() for name in ("rates.json", "failures.json")}
+    assert "6_1_8-steps_seed-0" in notes["failures.json"]
+    train(list(planned.grid)[-1])
+    assert notes == {name: (tmp_path / name).read_text() for name in notes}
+
+
+def test_a_signal_lets_what_runs_save_and_says_to_run_again(prepared, tmp_path, monkeypatch):
+    class Endless(FakeJobs):
+        ends_when_stopped, code = True, None
+
+        def start(self, name, command, log):
+            return self
+
+        def exit_code(self):
+            return self.code
+
+        def stop(self):
+            self.code = 75
+
+    planned, jobs = schedule(prepared, tmp_path), Endless(lambda config: 2.0)
+    monkeypatch.setattr(time, "sleep", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match="stopped by SIGTERM: the same command goes on"):
+        Runner(planned, list(planned.grid), jobs).run()
+    assert jobs.code == 75
+
+
 @pytest.mark.parametrize("file", ["run.json", "config.yaml"])
 def test_a_damaged_record_is_named_and_the_others_go_on(file, prepared, tmp_path):
     run(prepared, tmp_path)
@@ -212,12 +252,14 @@ def test_another_protocol_in_the_same_folder_is_refused_but_axes_may_grow(prepar
     settings = schedule(prepared, tmp_path / "sweep").grid.settings()
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(settings))
     assert Grid.read(tmp_path / "grid.yaml") == schedule(prepared, tmp_path).grid
-    check_same_protocol(tmp_path, schedule(prepared, tmp_path, seeds=[0, 1, 2], widths=[16, 32]).grid.settings())
-    other = schedule(prepared, tmp_path, protocol=PROTOCOL | {"batch_rows": 16}).grid.settings()
+    check_same_protocol(tmp_path, schedule(prepared, tmp_path, seeds=[0, 1, 2], widths=[16, 32]).grid)
+    other = schedule(prepared, tmp_path, protocol=PROTOCOL | {"batch_rows": 16}).grid
     with pytest.raises(ValueError, match=r"protocol.batch_rows must stay 8 .* got 16: choose another out"):
         check_same_protocol(tmp_path, other)
     with pytest.raises(ValueError, match=r"search.rates must stay None"):
-        check_same_protocol(tmp_path, schedule(prepared, tmp_path, **SEARCH).grid.settings())
+        check_same_protocol(tmp_path, schedule(prepared, tmp_path, **SEARCH).grid)
+    with pytest.raises(ValueError, match=r"got one without 1 of them, such as 16_1\^2_.*: name what to train with only"):
+        check_same_protocol(tmp_path, schedule(prepared, tmp_path, layouts=["1", "2"]).grid)
 
 
 # The command
@@ -246,7 +288,7 @@ def test_lists_on_the_command_line_are_texts_or_numbers_as_the_field_wants(prepa
 
 
 def test_a_dry_run_shows_sizes_flops_memory_and_time_and_what_cannot_be_trained(prepared, tmp_path, capsys):
-    assert main(command(prepared, tmp_path, "--dry_run", "--widths", "16", "6", "--seeds", "0", "1")) == 0
+    assert main(command(prepared, tmp_path, "--dry-run", "--widths", "16", "6", "--seeds", "0", "1")) == 0
     out = capsys.readouterr().out
     row = out.splitlines()[1].split()
     assert row[:4] == ["1", "16", "—", "2"]

@@ -167,11 +167,22 @@ class Runner:
     def _write_notes(self) -> None:
         """`rates.json` and `failures.json`; a disk that takes none shall not end the sweep."""
         try:
-            self.schedule.write_rates(self.cells)
-            if self.failed or (self.out / "failures.json").exists():
-                write_whole(self.out / "failures.json", json.dumps(self.failed, indent=1) + "\n")
+            self.schedule.write_rates()
+            file = self.out / "failures.json"
+            failed = self._failed_of_others(file) | self.failed
+            if failed or file.exists():
+                write_whole(file, json.dumps(failed, indent=1) + "\n")
         except OSError as error:
             self.view.tell(f"no notes in {self.out}: {error}")
+
+    def _failed_of_others(self, file: Path) -> dict[str, str]:
+        """What failed before among the cells that are not wanted now."""
+        others = {cell.name for cell in self.schedule.grid} - {cell.name for cell in self.cells}
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+            return {name: str(why) for name, why in before.items() if name.removeprefix("cells/") in others}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def _shown_as(self, cell: Cell) -> Shown:
         if cell.name in self.failed or f"cells/{cell.name}" in self.failed:

@@ -1,7 +1,7 @@
 """What is to run next for each cell of a grid, read from what has run."""
 
 import json
-from collections.abc import Iterable
+import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 from frailt.data.packing import PreparedData, TokenStream
 from frailt.data.whole_files import write_whole
 from frailt.training.build import model_config
+from frailt.training.compiling import choose_compile
 from frailt.training.config import TrainConfig
+from frailt.training.hardware import choose_device
 
 from .grid import Cell, Grid
 from .match import changes, reference_of
@@ -129,7 +131,7 @@ class Schedule:
             timings = [self._timing(each) for each in (cell, reference_of(self.grid, cell))]
             if waiting := [task for task in timings if self.state(task).status == "unfinished"]:
                 return waiting, None
-            rates = tuple(task.record()["tokens_per_s"] for task in timings)
+            rates = tuple(_steady_rate(task.record()) for task in timings)
         changed: dict[str, Any] = {}
         if self.grid.match != "time" or rates is not None:
             changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows, rates)
@@ -141,6 +143,8 @@ class Schedule:
 
     def _run(self, cell: Cell, folder: Path, **changed: Any) -> Task:
         config = self.grid.train_config(cell, str(self.data.folder), str(folder), **self.where, **changed)
+        if self.grid.match == "time" and config.compile == "auto":  # or short timings would go another way than cells
+            config = replace(config, compile=choose_compile("auto", choose_device(config.device), math.inf))
         model_config(config, self.data.manifest.vocab_size)  # raises where sizes do not fit
         return Task(cell=cell, folder=folder, config=config, data_hash=self.data.data_hash)
 
@@ -178,20 +182,22 @@ class Schedule:
 
     # Records beside the runs
 
-    def write_rates(self, cells: Iterable[Cell]) -> None:
+    def write_rates(self) -> None:
         """Write `rates.json`: the rates that were searched to the end, with all trials."""
         search = self.grid.search
         if search is None:
             return
-        chosen = {}
-        for cell in cells:
+        chosen: dict[str, dict[str, Any]] = {}
+        for cell in self.grid:
+            key = {"layout": cell.layout, "width": cell.width, "encoding": cell.encoding, cell.unit: cell.amount}
+            if str(key) in chosen:
+                continue
             try:
                 losses = self._tried(cell)
             except ValueError:
                 continue
             if not losses or next_rates(search, losses):
                 continue
-            key = {"layout": cell.layout, "width": cell.width, "encoding": cell.encoding, cell.unit: cell.amount}
             trials = [{"learning_rate": rate, "nats_per_token": _finite(losses[rate])} for rate in sorted(losses)]
             chosen[str(key)] = {**key, "learning_rate": best_rate(losses), "trials": trials}
         rule = (
@@ -205,6 +211,14 @@ class Schedule:
 
 def _any_rate(cell: Cell) -> Cell:
     return replace(cell, learning_rate=cell.learning_rate or 1.0)
+
+
+def _steady_rate(record: dict[str, Any]) -> float:
+    """Tokens per second of a run once it goes: without the first step, in which blocks are compiled."""
+    steps, first_s = record["steps"], record.get("first_step_s")
+    if not first_s or steps < 2 or record["training_s"] <= first_s:
+        return record["tokens_per_s"]
+    return record["tokens"] * (steps - 1) / steps / (record["training_s"] - first_s)
 
 
 def _finite(value: float) -> float | None:

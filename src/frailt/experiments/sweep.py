@@ -46,7 +46,7 @@ def sweep(config: SweepConfig) -> str | None:
     if not cells:
         example = next(iter(grid)).name
         raise ValueError(f"only must match names of cells, such as {example}, got {', '.join(config.only)}")
-    check_same_protocol(out, grid.settings())
+    check_same_protocol(out, grid)
     if config.dry_run:
         from .dry_run import dry_run
 
@@ -75,8 +75,8 @@ def read_grid(config: SweepConfig) -> Grid:
     return Grid.read(path, **{name: value for name, value in changed.items() if value is not None})
 
 
-def check_same_protocol(out: Path, settings: dict[str, Any]) -> None:
-    """Raise a ValueError where the sweep in `out` has another protocol; its axes may grow."""
+def check_same_protocol(out: Path, grid: Grid) -> None:
+    """Raise a ValueError where the sweep in `out` has another protocol, or cells that `grid` has not: axes may grow."""
     try:
         began = yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -85,12 +85,19 @@ def check_same_protocol(out: Path, settings: dict[str, Any]) -> None:
         return
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it") from error
-    before, now = _flat(began), _flat(settings)
+    before, now = _flat(began), _flat(grid.settings())
     for name in sorted(before.keys() | now.keys()):
         if name.partition(".")[0] not in _MAY_GROW and before.get(name) != now.get(name):
             raise ValueError(
                 f"{name} must stay {before.get(name)} in the sweep of {out}, got {now.get(name)}: choose another out"
             )
+
+    lost = {cell.name for cell in Grid.read(out / "grid.yaml")} - {cell.name for cell in grid}
+    if lost:
+        raise ValueError(
+            f"grid must keep the cells of the sweep in {out}, got one without {len(lost)} of them, such as "
+            f"{min(lost)}: name what to train with only"
+        )
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
