@@ -1,6 +1,6 @@
-"""The table of README.md here: loss over iterations of both sweeps, the mean over seeds and their range.
+"""The table and the figure of README.md here: loss over iterations of both sweeps, the mean over seeds and their range.
 
-python results/depth-64/curves.py SWEEPS        # the folder that holds fixed/ and sampled/
+python results/depth-64/curves.py SWEEPS        # the folder that holds fixed/ and sampled/; writes curves.png there
 """
 
 import json
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from matplotlib.figure import Figure
 
 COUNTS = range(1, 9)
 
@@ -25,8 +27,29 @@ def cell(losses: list[float]) -> str:
     return f"{fmean(losses):.3f}" + (f" ({min(losses):.3f} to {max(losses):.3f})" if len(losses) > 1 else "")
 
 
+def at(record: dict[str, Any], count: int) -> float:
+    """The loss of a run at an iteration count, on the validation stories of odd number; rates are chosen on the others."""
+    return record["validation_at_iterations"][str(count)]["odd_stories"]["nats_per_token"]
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """A line through the means of each sweep, a small point for each run."""
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, found), colour, marker in zip(runs.items(), ("#D55E00", "#0072B2"), ("s", "o"), strict=True):
+        means = [fmean(at(record, count) for record in found) for count in COUNTS]
+        axes.plot(COUNTS, means, color=colour, label=f"{name}, {found[0]['model']['layout']}")
+        for record in found:
+            axes.plot(COUNTS, [at(record, count) for count in COUNTS], marker, color=colour, markersize=3)
+    axes.set_xlabel("iterations")
+    axes.set_ylabel("validation loss (nats per token)")
+    axes.grid(color="#e4e4e4")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=200, metadata={"Software": None})
+
+
 def main(sweeps: Path) -> None:
-    """Print the table; losses are those of the validation stories of odd number, rates being chosen on the others."""
+    """Print the table, draw the figure."""
     runs = {name: records(sweeps / name) for name in ("fixed", "sampled")}
     heads = []
     for name, found in runs.items():
@@ -35,11 +58,9 @@ def main(sweeps: Path) -> None:
         heads.append(f"{name} `{layout}`, {len(found)} seeds" + (f", {fmean(flops):.3g} FLOPs" if flops else ""))
     print(f"| iterations | {' | '.join(heads)} |\n|---|---|---|")
     for count in COUNTS:
-        losses = [
-            [record["validation_at_iterations"][str(count)]["odd_stories"]["nats_per_token"] for record in found]
-            for found in runs.values()
-        ]
-        print(f"| {count} | {' | '.join(map(cell, losses))} |")
+        print(f"| {count} | {' | '.join(cell([at(record, count) for record in found]) for found in runs.values())} |")
+    if all(runs.values()):
+        draw(runs, sweeps / "curves.png")
 
 
 if __name__ == "__main__":
