@@ -41,6 +41,13 @@ def test_the_minimum_before_the_end_is_where_overfitting_begins(sweep):
     )
 
 
+def test_dips_of_chance_are_no_overfitting(sweep):
+    low = {0: (3.0, 1.9, 2.0, 2.0), 1: (3.0, 2.0, 1.9, 2.0), 2: (3.0, 2.0, 2.0, 1.9)}
+    (turn,) = turns(cells(sweep, {("8", seed): curve for seed, curve in low.items()}))
+    assert turn.rise.sign == 0
+    assert turn.rise.mean < 0.05
+
+
 def test_the_looped_model_may_overfit_less(sweep):
     curves = {("8", seed): (3.0, 2.0, 2.2, 2.5 + 0.01 * seed) for seed in range(3)}
     curves |= {("2^4", seed): (3.0, 2.1, 2.0, 2.1 + 0.01 * seed) for seed in range(3)}
@@ -59,11 +66,11 @@ def test_one_seed_does_not_say_whether_a_model_overfits(sweep):
 
 def test_curves_that_fall_to_the_end_overfit_nothing(sweep):
     (sentence,) = of(cells(sweep, {("8", 0): (3.0, 2.0, 1.9), ("2^4", 0): (3.0, 2.1, 2.1)}))
-    assert sentence == "No validation curve turns before the end of training: nothing overfits."
+    assert sentence == "No validation curve rises before the end of training, at the points where it was measured."
 
 
 def model(cost, nats, variant=None):
-    return Priced(variant, 64, cost, Estimate(nats, None, 1))
+    return Priced(variant, 64, cost, cost, cost, Estimate(nats, None, 1))
 
 
 def test_the_pareto_front_is_what_nothing_cheaper_beats():

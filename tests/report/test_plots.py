@@ -139,11 +139,12 @@ def test_differences_are_looped_minus_standard_with_a_line_at_0():
 def test_differences_at_one_width_name_each_pair_and_show_the_papers_beside_ours(sweep):
     losses = study_of(write_sweep(sweep, as_in_the_paper(), layouts=["2", "8", "2^4"])).losses
     comparisons = [each for pair in pairs(losses.variants) for each in compare(losses, pair)]
-    (axes,) = differences(comparisons).axes
-    names = ["equal parameters", "2⁴ − 2", "equal depth", "2⁴ − 8"]
-    assert [text.get_text() for text in axes.get_yticklabels()] == names
-    ours = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "s"]
-    printed = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "d"]
+    panels = differences(comparisons).axes
+    assert [axes.get_title() for axes in panels] == ["equal parameters, width 64", "equal depth, width 64"]
+    assert [text.get_text() for axes in panels for text in axes.get_yticklabels()] == ["2⁴ − 2", "2⁴ − 8"]
+    lines = [line for axes in panels for line in axes.lines]
+    ours = [line.get_xdata()[0] for line in lines if line.get_marker() == "s"]
+    printed = [line.get_xdata()[0] for line in lines if line.get_marker() == "d"]
     assert ours == pytest.approx([-each.lead.mean for each in comparisons])
     assert printed == pytest.approx([1.348 - 1.409, 1.348 - 1.067])
 

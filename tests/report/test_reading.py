@@ -229,7 +229,7 @@ def test_what_the_grid_asks_for_and_is_not_there_is_missing(sweep):
     write_run(sweep / "cells" / second, seed=1, record={"status": "running"})
     (sweep / "cells" / third).mkdir()
     found = read(sweep)
-    assert (found.wanted, found.missing) == (3, (second, third))
+    assert (found.wanted, [each.name for each in found.missing]) == (3, [second, third])
     assert found.left_out == (f"{second}: it must be a finished run, its status is 'running'",)
 
 

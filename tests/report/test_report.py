@@ -67,8 +67,8 @@ def test_what_is_printed_is_where_it_is_and_the_verdicts(made):
     first, second, *verdicts = said.splitlines()
     assert (first, second) == (str(out / "report.md"), str(out / "report.html"))
     assert verdicts[0] == (
-        "At equal parameters, is the looped model ahead of the standard one? Here yes in 4 of 4; in the paper yes in "
-        "20 of 20: holds."
+        "At equal parameters, is the looped model ahead of the standard one? Here yes in 4 of 4, at width 64; in the "
+        "paper yes in 20 of 20: as in the paper."
     )
     assert any(line.startswith("`2^4` beats `2` at width 64 by 0.061 nats [") for line in verdicts)
 

@@ -82,7 +82,10 @@ class Cell:
     tokens: int
     """Trained on."""
     training_s: float
+    """Without validation and the first step, in which blocks are compiled."""
     tokens_per_s: float
+    compiled: str
+    """What was compiled: off, block or whole."""
     machine: str
     """What ran it, such as x86_64, 1 thread: wall-clock compares within one machine only."""
     precision: str
@@ -139,8 +142,9 @@ def cell_of(
         unique_parameters=count(record, "model.parameters.total"),
         training_flops_per_token=count(record, "model.training_flops_per_token"),
         tokens=count(record, "tokens"),
-        training_s=positive(record, "training_s"),
+        training_s=_steady_s(record),
         tokens_per_s=positive(record, "tokens_per_s"),
+        compiled=str(at(record, "compile") or "unknown"),
         machine=_machine(record),
         precision=str(at(record, "precision") or "unknown"),
         version=" ".join(str(at(record, f"versions.{part}") or "unknown") for part in ("frailt", "commit")),
@@ -167,6 +171,11 @@ def in_words(unit: str, amount: float) -> str:
     if unit == "passes":
         return f"{amount:g} {'pass' if amount == 1 else 'passes'}"
     return f"{amount:,.0f} {unit}"
+
+
+def _steady_s(record: dict[str, Any]) -> float:
+    whole, first = positive(record, "training_s"), at(record, "first_step_s")
+    return whole - first if isinstance(first, int | float) and 0 < first < whole else whole
 
 
 def _machine(record: dict[str, Any]) -> str:

@@ -1,17 +1,19 @@
 """A report on sweeps as a document: what holds first, then what it rests on."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from . import score_sections, sections, tables
+from .cells import Cell, Variant
 from .document import Block, Bullets, Document, Heading, Paragraph
 from .figures import LOOKS, suffix_of
 from .findings import Findings
 from .judging import Judging
-from .reading import Records
+from .reading import Missing, Records
 from .studies import studies
 from .sweeps import Rate
 from .told import NOTHING, Told
-from .words import code, counted, plain, seeds, series
+from .words import code, counted, plain, rate, seeds, series
 
 _PARTS: tuple[tuple[str, Callable[[Findings, str], list[Block]]], ...] = (
     ("What holds of the paper's claims", lambda found, suffix: sections.what_holds(found)),
@@ -59,8 +61,7 @@ def _of_sweeps(records: Records, beside: Sequence[Block]) -> tuple[list[Block], 
     rates = [*records.rates, *(rate for each in found for rate in each.study.rates)]
     blocks += [Heading(2, "Protocol"), tables.of_protocol(records.protocol, records.cells), *_rates(records, rates)]
     if records.missing:
-        names = series(list(map(code, records.missing)))
-        blocks += [Heading(2, "Missing"), Paragraph(f"Asked for and not finished: {names}.")]
+        blocks += [Heading(2, "Missing"), *_missing(records.missing)]
     return blocks, [line for each in found for line in _summary(each, named=len(found) > 1)]
 
 
@@ -88,28 +89,58 @@ def _summary(found: Findings, *, named: bool) -> list[str]:
 
 def _about(records: Records, found: Sequence[Findings]) -> str:
     sources = series(sorted({code(cell.source) for cell in records.cells}))
-    widths = series([str(width) for width in sorted({cell.width for cell in records.cells})])
-    layouts = series([f"`{v}`" for v in sorted({cell.variant for cell in records.cells}, key=lambda v: v.order)])
-    count = len({cell.seed for cell in records.cells})
     budgets = series(list(dict.fromkeys(each.study.title for each in found)))
-    chosen = bool(records.rates) or any(each.study.rates for each in found)
     stories = "of the validation stories of odd number" if records.halves else "of all validation stories"
-    if chosen:
+    if records.rates or any(each.study.rates for each in found):
         by = "on the others" if records.halves else "perhaps on some of the same"
         stories += f", learning rates having been chosen {by}"
+    left = len(records.cells) - (records.wanted - len(records.missing))
     asked = f" of the {records.wanted} that the grid asks for" if records.wanted else ""
+    asked += f" and {counted(left, 'other')}" if records.wanted and left > 0 else ""
+    finished = counted(len(records.cells) - (max(left, 0) if records.wanted else 0), "finished run")
     return (
-        f"{counted(len(records.cells), 'finished run')}{asked}: {layouts} at width {widths}, {seeds(count)}, {budgets} "
-        f"over {sources}. Losses are nats per token {stories}. Intervals are Student's, 95 % each, over seeds; "
-        "differences are paired by seed. *Undecided* is what an interval around 0, or a single seed, leaves open; the "
-        "size of an effect is called so where the half-width is above a third of the paper's. No number of the paper "
-        f"is in a column of ours; — is what was not run. {LOOKS}"
+        f"{finished}{asked}: {_trained(records.cells)}, {budgets} over {sources}. Losses are nats per token {stories}. "
+        "Intervals are Student's, 95 % each, over seeds, and leave out what the choice of learning rates and of "
+        "validation stories adds; differences are paired by seed. *Undecided* is what an interval around 0, or a "
+        "single seed, leaves open; the size of an effect is called so where the half-width is above a third of the "
+        f"paper's. No number of the paper is in a column of ours; — is what was not run. {LOOKS}"
     )
+
+
+def _trained(cells: Sequence[Cell]) -> str:
+    """Such as: `2` and `2^4` at width 64 and 128, `8` at width 64, 2 to 5 seeds."""
+    runs = Counter((cell.variant, cell.width, cell.budget, cell.matched, cell.learning_rate) for cell in cells)
+    at: dict[Variant, set[int]] = {}
+    for variant, width, *_ in runs:
+        at.setdefault(variant, set()).add(width)
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for variant in sorted(at, key=lambda variant: variant.order):
+        alike.setdefault(tuple(sorted(at[variant])), []).append(f"`{variant}`")
+    named = [f"{series(names)} at width {series(list(map(str, widths)))}" for widths, names in alike.items()]
+    least, most = min(runs.values()), max(runs.values())
+    return f"{', '.join(named)}, {seeds(most) if least == most else f'{least} to {seeds(most)}'}"
+
+
+def _missing(missing: Sequence[Missing]) -> list[Block]:
+    """What is missing, in one sentence by width and layout, then why cells failed."""
+    places: dict[str, dict[str, list[str]]] = {}
+    for each in missing:
+        study = each.budget if each.matched is None else f"{each.budget}, {each.matched}"
+        model = f"`{each.variant}`" + ("" if each.learning_rate is None else f" at rate {rate(each.learning_rate)}")
+        places.setdefault(f"{study}, width {each.width}", {}).setdefault(model, []).append(str(each.seed))
+    lines = [
+        f"{place}: " + ", ".join(f"{model} seed{'s' * (len(of) > 1)} {series(of)}" for model, of in models.items())
+        for place, models in places.items()
+    ]
+    failed = tuple(f"{code(each.name)} failed: {plain(each.reason)}" for each in missing if each.reason)
+    return [Paragraph(f"Asked for and not finished. {'; '.join(lines)}."), *([Bullets(failed)] if failed else [])]
 
 
 def _rates(records: Records, rates: Sequence[Rate]) -> Iterable[Block]:
     if not rates:
-        return []
+        used = sorted({cell.learning_rate for cell in records.cells})
+        said = f"one for all, {rate(used[0])}" if len(used) == 1 else f"given, {series(list(map(rate, used)))}"
+        return [Paragraph(f"**Learning rates** were not searched: {said}.")]
     rules = " ".join(plain(rule) for rule in records.rules)
     about = (
         "**Learning rates**, and the nats per token of the trials that they were chosen by; the chosen one in bold. "

@@ -1,6 +1,6 @@
 """Learning curves over seeds, and where overfitting begins: where the validation loss turns before training ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -46,8 +46,8 @@ class Turn:
     """Trained on at the lowest point."""
     end_tokens: int
     rises: Mapping[int, float]
-    """By seed: nats per token at the end less those at the lowest point of the mean curve; all 0 where that is the
-    end."""
+    """By seed: nats per token at the end less those where the mean of the other seeds' curves is lowest, so that a dip
+    of chance is no rise; of a single seed, where its own is."""
 
     @property
     def rise(self) -> Estimate:
@@ -79,9 +79,16 @@ def turns(cells: Sequence[Cell]) -> list[Turn]:
         mean = {tokens: point[0] for tokens, point in band(list(by_seed.values())).items()}
         if mean:
             lowest, end = min(mean, key=lambda tokens: (mean[tokens], -tokens)), max(mean)
-            rises = {seed: curve[end] - curve[lowest] for seed, curve in by_seed.items()}
+            lows = {seed: _lowest_of_others(by_seed, seed, mean) for seed in by_seed}
+            rises = {seed: curve[end] - curve[lows[seed]] for seed, curve in by_seed.items()}
             found.append(Turn(variant, width, lowest, end, rises))
     return found
+
+
+def _lowest_of_others(by_seed: Mapping[int, Curve], seed: int, points: Iterable[int]) -> int:
+    """Where the mean curve of the other seeds is lowest; of the seed itself where there is no other."""
+    others = [curve for other, curve in by_seed.items() if other != seed] or [by_seed[seed]]
+    return min(points, key=lambda tokens: (fmean(curve[tokens] for curve in others), -tokens))
 
 
 def overfitting(found: Sequence[Turn], pairs: Sequence[Pair]) -> list[str]:
@@ -91,7 +98,8 @@ def overfitting(found: Sequence[Turn], pairs: Sequence[Pair]) -> list[str]:
     """
     turned = [turn for turn in found if turn.is_before_the_end]
     if not turned:
-        return ["No validation curve turns before the end of training: nothing overfits."] if found else []
+        none = "No validation curve rises before the end of training, at the points where it was measured."
+        return [none] if found else []
     by_place = {(turn.variant, turn.width): turn for turn in found}
     sentences = [turn.sentence() for turn in turned]
     for pair in pairs:

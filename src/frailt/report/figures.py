@@ -40,6 +40,7 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
     """Loss against unique parameters, training FLOPs and wall-clock."""
     cells = found.study.cells
     machine, timed = of_one_machine(cells)
+    compiled = sum(cell.compiled not in ("off", "unknown") for cell in timed)
     others = (
         f"; {counted(len(cells) - len(timed), 'run')} on other machines left out" if len(timed) < len(cells) else ""
     )
@@ -53,14 +54,18 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
             "training time in seconds",
             priced(timed, lambda cell: cell.training_s),
             suffix,
-            f"On {code(machine)}{others}; validation is not counted.",
+            f"On {code(machine)}{others}; without validation and the first step. Blocks were compiled in {compiled} of "
+            f"{counted(len(timed), 'run')}. How fast a run goes depends on what runs beside it: bars across are from "
+            "the least to the greatest.",
         ),
     ]
 
 
 def _against(name: str, cost: str, models: Sequence[Priced], suffix: str, note: str = "") -> Picture:
     best = series([f"`{model.variant}` at {model.width}" for model in front(models)])
-    caption = f"{note} On the Pareto front, by mean loss: {best}. {ERROR_BARS}".strip()
+    numbers = {model.loss.seeds for model in models}
+    unlike = " Models have different seeds, and means over them are compared all the same." if len(numbers) > 1 else ""
+    caption = f"{note} On the Pareto front, by mean loss: {best}.{unlike} {ERROR_BARS}".strip()
     return Picture(f"loss-by-{name}{suffix}", f"Loss against {cost}", caption, partial(against_cost, models, cost))
 
 
@@ -69,7 +74,7 @@ def figure_of_differences(found: Findings, suffix: str) -> list[Picture]:
     if not any(each.lead is not None for each in found.comparisons):
         return []
     caption = (
-        "Loss of the model less that of its baseline, paired by seed; below 0 the model is better. "
+        "Loss of the model less that of its baseline, paired by seed; below 0 the model is better. Axes differ. "
         f"Grey diamonds are the paper's. {ERROR_BARS}"
     )
     draw = partial(differences, found.comparisons)
@@ -97,7 +102,10 @@ def figure_of_worth(found: Findings, suffix: str) -> list[Picture]:
     fits = [fit for fit in found.fits if len(fit.widths) == 1 and fit.encoding == LEARNED]
     if not fits:
         return []
-    caption = "Looped models stand at the layers that they act as, by the exponent fitted at their width."
+    caption = (
+        "Looped models stand at the layers that they act as, by the exponent fitted at their width; a stem joins each "
+        "model to the curve of its width."
+    )
     return [Picture(f"worth{suffix}", "What a loop is worth", caption, partial(as_layers, fits))]
 
 

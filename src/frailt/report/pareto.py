@@ -15,6 +15,9 @@ class Priced:
     variant: Variant
     width: int
     cost: float
+    least: float
+    greatest: float
+    """Of the cost, over seeds."""
     loss: Estimate
 
 
@@ -23,10 +26,12 @@ def priced(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Priced]
     groups: dict[tuple[Variant, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.variant, cell.width), []).append(cell)
-    return [
-        Priced(variant, width, fmean(map(cost, group)), estimate([cell.nats for cell in group]))
-        for (variant, width), group in groups.items()
-    ]
+    found = []
+    for (variant, width), group in groups.items():
+        costs = [cost(cell) for cell in group]
+        loss = estimate([cell.nats for cell in group])
+        found.append(Priced(variant, width, fmean(costs), min(costs), max(costs), loss))
+    return found
 
 
 def front(models: Sequence[Priced]) -> list[Priced]:

@@ -5,14 +5,31 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from frailt.experiments.grid import Cell as Place
 from frailt.experiments.records import Run
 
-from .cells import Cell, cell_of, has_halves
+from .cells import Cell, Matched, Variant, cell_of, has_halves, in_words
 from .protocol import Settings, departure, protocol_of
 from .sweeps import Fault, Rate, Sweep, read_sweep
 
 NAMED = 3
 """At most so many cells are named in one line."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A cell that a grid asks for and no finished run is of."""
+
+    name: str
+    variant: Variant
+    width: int
+    budget: str
+    matched: Matched | None
+    learning_rate: float | None
+    """None where a search finds it."""
+    seed: int
+    reason: str | None
+    """Why it failed, where it did."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +45,7 @@ class Records:
     rates: tuple[Rate, ...]
     left_out: tuple[str, ...]
     """One line each, as plain text."""
-    missing: tuple[str, ...]
-    """Names of cells that a grid asks for and no finished run is of."""
+    missing: tuple[Missing, ...]
     wanted: int
     """How many cells the grids ask for; 0 where there is none."""
 
@@ -71,7 +87,7 @@ def read_records(folders: Sequence[str]) -> Records:
     if not cells:
         reasons = "".join(f"; {line}" for line in _lines(faults, sweeps)[:1])
         raise ValueError(f"sweeps must hold at least one finished run, got none in {', '.join(folders)}{reasons}")
-    asked = dict.fromkeys((sweep.matched, name) for sweep in sweeps for name in sweep.places)
+    asked = {(sweep.matched, name): (sweep, place) for sweep in sweeps for name, place in sweep.places.items()}
     done = {(sweep.matched, name) for _, sweep, name in fitting.values()}
     return Records(
         cells=tuple(cells.values()),
@@ -80,10 +96,21 @@ def read_records(folders: Sequence[str]) -> Records:
         rules=tuple(dict.fromkeys(sweep.rule for sweep in sweeps if sweep.rule)),
         rates=tuple(dict.fromkeys(rate for sweep in sweeps for rate in sweep.rates)),
         left_out=tuple(_lines(faults, sweeps)),
-        missing=tuple(
-            name if matched is None else f"{name} ({matched})" for matched, name in asked if (matched, name) not in done
-        ),
+        missing=tuple(_missing(*where) for key, where in asked.items() if key not in done),
         wanted=len(asked),
+    )
+
+
+def _missing(sweep: Sweep, place: Place) -> Missing:
+    return Missing(
+        name=place.name,
+        variant=Variant.of(place.layout, place.encoding),
+        width=place.width,
+        budget=in_words(place.unit, place.amount),
+        matched=sweep.matched,
+        learning_rate=place.learning_rate,
+        seed=place.seed,
+        reason=sweep.failures.get(place.name),
     )
 
 

@@ -10,6 +10,7 @@ from .document import Block, Bullets, Paragraph
 from .figures import ERROR_BARS
 from .findings import Findings
 from .widths import passing
+from .words import whole
 from .worth import FIELD_EXPONENT
 
 _LEADS = {
@@ -52,7 +53,8 @@ def losses(found: Findings, suffix: str) -> list[Block]:
         variants = _of_family(looped, ours.variants, paper.losses().variants)
         blocks += [
             Paragraph(
-                f"**Table {number}.** Validation loss of {name} models, in nats per token: mean ± half-width (seeds)."
+                f"**Table {number}.** Validation loss of {name} models, in nats per token: mean ± half-width (seeds). "
+                f"{_trained_on(found)}"
             ),
             tables.beside_the_paper(ours, variants),
         ]
@@ -99,6 +101,13 @@ def loops(found: Findings, suffix: str) -> list[Block]:
 def cells(found: Findings, suffix: str) -> list[Block]:
     """Every layout and width with its costs and the loss of each seed."""
     return [tables.of_cells(found.study.cells)]
+
+
+def _trained_on(found: Findings) -> str:
+    """What the difference from the paper's numbers may come of."""
+    tokens = sorted({cell.tokens for cell in found.study.cells})
+    many = whole(tokens[0]) if len(tokens) == 1 else f"{whole(tokens[0])} to {whole(tokens[-1])}"
+    return f"Ours trained on {many} tokens; a difference is also one of budget, data and recipe."
 
 
 def _listed(lead: str, sentences: Sequence[str]) -> list[Block]:

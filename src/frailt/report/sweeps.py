@@ -23,7 +23,8 @@ class Rate:
     width: int
     budget: str
     """In words; that of the cells, of which trials may get a share."""
-    chosen: float
+    chosen: float | None
+    """None where training diverged at all of them."""
     trials: tuple[tuple[float, float], ...]
     """Rate, and nats per token it came to: infinite where training diverged. From low rates to high ones."""
 
@@ -31,7 +32,7 @@ class Rate:
     def at_edge(self) -> bool:
         """Whether nothing was tried beyond the chosen rate, so that the best may lie there."""
         tried = [rate for rate, _ in self.trials]
-        return not tried or not min(tried) < self.chosen < max(tried)
+        return self.chosen is not None and (not tried or not min(tried) < self.chosen < max(tried))
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Sweep:
     rule: str
     """How learning rates were chosen, in the words of the search."""
     rates: tuple[Rate, ...]
+    failures: dict[str, str]
+    """Why cells failed, by name."""
     faults: tuple[Fault, ...]
 
     def place_of(self, name: str) -> dict[str, Any]:
@@ -98,7 +101,8 @@ def read_sweep(folder: str | Path, name: str) -> Sweep:
     try:
         rule, rates = _rates(folder / "rates.json")
     except (ValueError, TypeError, KeyError) as error:
-        faults.append(Fault(name, "rates.json", f"how learning rates were chosen is not known: {error!r}"))
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        faults.append(Fault(name, "rates.json", f"how learning rates were chosen is not known: {why}"))
         rule, rates = "", ()
     return Sweep(
         name=name,
@@ -107,6 +111,7 @@ def read_sweep(folder: str | Path, name: str) -> Sweep:
         matched=_matched(grid),
         rule=rule,
         rates=rates,
+        failures=_failures(folder / "failures.json"),
         faults=tuple(faults),
     )
 
@@ -126,6 +131,15 @@ def _matched(grid: Grid | None) -> Matched | None:
     return Matched(_MATCHED[grid.match], Variant.of(grid.reference))
 
 
+def _failures(path: Path) -> dict[str, str]:
+    """By cell; nothing where there is no such file, or it is damaged: cells are missing all the same."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name).removeprefix("cells/"): str(why) for name, why in found.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
 def _rates(path: Path) -> tuple[str, tuple[Rate, ...]]:
     if not path.is_file():
         return "", ()
@@ -135,7 +149,7 @@ def _rates(path: Path) -> tuple[str, tuple[Rate, ...]]:
             variant=Variant.of(str(entry["layout"]), str(entry["encoding"])),
             width=int(entry["width"]),
             budget=budget_of(entry),
-            chosen=float(entry["learning_rate"]),
+            chosen=None if entry["learning_rate"] is None else float(entry["learning_rate"]),
             trials=tuple(sorted((float(each["learning_rate"]), _nats(each)) for each in entry["trials"])),
         )
         for entry in found["chosen"]

@@ -12,22 +12,28 @@ from .losses import Losses
 from .protocol import Settings
 from .sweeps import Rate
 from .verdicts import Answer
-from .words import MISSING, around, code, interval, number, rate, signed, spread, whole
+from .words import MISSING, around, code, number, rate, signed, spread, whole
 from .worth import Worth, layers
 
 
 def beside_the_paper(ours: Losses, variants: Sequence[Variant]) -> Table:
-    """Table 2 or 3: by width and layout ours, the paper's and the difference, ours minus the paper's."""
+    """Table 2 or 3: by width and layout ours and, where the paper has the layout, its loss and ours minus it."""
+    widths = sorted({*ours.widths, *paper.losses().widths})
+    printed_too = [any(paper.loss(variant, width) is not None for width in widths) for variant in variants]
     rows = []
-    for width in sorted({*ours.widths, *paper.losses().widths}):
+    for width in widths:
         row = [str(width)]
-        for variant in variants:
+        for variant, beside in zip(variants, printed_too, strict=True):
             own, printed = ours.estimate(variant, width), paper.loss(variant, width)
             both = None if own is None or printed is None else own.mean - printed
-            row += [spread(own), number(printed), signed(both)]
+            row += [spread(own), number(printed), signed(both)] if beside else [spread(own)]
         rows.append(tuple(row))
-    groups = ((("", 1)), *((f"`{variant}`", 3) for variant in variants))
-    return Table(("width", *("ours", "paper", "diff.") * len(variants)), tuple(rows), labels=0, groups=groups)
+    header = ["width"]
+    for beside in printed_too:
+        header += ["ours", "paper", "diff."] if beside else ["ours"]
+    sizes = (3 if beside else 1 for beside in printed_too)
+    groups = ((("", 1)), *((f"`{variant}`", size) for variant, size in zip(variants, sizes, strict=True)))
+    return Table(tuple(header), tuple(rows), labels=0, groups=groups)
 
 
 def losses_alone(losses: Losses, variants: Sequence[Variant]) -> Table:
@@ -44,9 +50,9 @@ def as_printed(variants: Sequence[Variant]) -> Table:
 
 
 def of_answers(answers: Sequence[Answer]) -> Table:
-    """What the paper's numbers say, what ours say, and whether it holds."""
+    """What the paper's numbers say, what ours say, and whether they agree."""
     rows = [(answer.question, answer.in_the_paper, answer.here, answer.verdict) for answer in answers]
-    return Table(("question", "in the paper", "here", "does it hold?"), tuple(rows), labels=4)
+    return Table(("question", "in the paper", "here", "verdict"), tuple(rows), labels=4)
 
 
 def of_comparisons(comparisons: Sequence[Comparison]) -> Table:
@@ -80,7 +86,7 @@ def of_worth(fits: Sequence[Worth]) -> Table:
     rows = []
     for fit in fits:
         width = str(fit.widths[0]) if len(fit.widths) == 1 else "all"
-        intervals = (MISSING if each is None else interval(*each.ends, 2) for each in (fit.by_seeds, fit.by_misfit))
+        intervals = (MISSING if each is None else str(each) for each in (fit.by_seeds, fit.by_misfit))
         fitted = {str(variant.layout): layers(variant, fit.exponent) for variant, _, _ in fit.models}
         rows.append(
             (
@@ -103,8 +109,9 @@ def of_rates(rates: Sequence[Rate]) -> Table:
     for each in sorted(rates, key=lambda each: (each.budget, each.width, each.variant.order)):
         losses = dict(each.trials)
         cells = [_trial(losses.get(value), value == each.chosen) for value in tried]
-        edge = "yes" if each.at_edge else "no"
-        rows.append((f"`{each.variant}`", each.budget, str(each.width), rate(each.chosen), edge, *cells))
+        edge = MISSING if each.chosen is None else "yes" if each.at_edge else "no"
+        chosen = MISSING if each.chosen is None else rate(each.chosen)
+        rows.append((f"`{each.variant}`", each.budget, str(each.width), chosen, edge, *cells))
     return Table(header, tuple(rows), labels=2)
 
 
@@ -146,9 +153,12 @@ def of_protocol(protocol: Settings, cells: Sequence[Cell]) -> Table:
     for name, values in (
         ("computed in", {cell.precision for cell in cells}),
         ("ran on", {cell.machine for cell in cells}),
+        ("blocks compiled", {cell.compiled for cell in cells}),
         ("made by frailt", {cell.version for cell in cells}),
     ):
         rows.append((name, ", ".join(map(code, sorted(values)))))
+    if any(cell.version.endswith("+") for cell in cells):
+        rows.append(("", "`+` stands for changes that were not committed"))
     return Table(("setting", "value"), tuple(rows), labels=2)
 
 

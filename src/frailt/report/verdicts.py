@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import paper
-from .cells import LEARNED
 from .comparisons import EQUAL_DEPTH, EQUAL_PARAMETERS, LARGER, Comparison, Pair, lead_by_width, pairs
 from .widths import Trend
-from .words import MISSING
+from .words import MISSING, series
 
 QUESTIONS = {
     EQUAL_PARAMETERS: "At equal parameters, is the looped model ahead of the standard one?",
@@ -27,8 +26,11 @@ class Answer:
     printed: tuple[int, ...]
     """In the paper."""
     ours: tuple[int, ...]
+    """Here, in the comparisons that the paper has too."""
     expected: tuple[int, ...]
-    """The paper's, in the place of each of ours; 0 where it has none."""
+    """The paper's, in the place of each of ours."""
+    widths: tuple[int, ...] = ()
+    """That ours are at; empty for what goes over all widths."""
 
     @property
     def in_the_paper(self) -> str:
@@ -36,19 +38,19 @@ class Answer:
 
     @property
     def here(self) -> str:
-        return tally(self.ours)
+        where = f", at width {series([str(width) for width in self.widths])}" if self.widths else ""
+        return f"{tally(self.ours)}{where}"
 
     @property
     def verdict(self) -> str:
-        """Whether what the paper's numbers show holds here, in the comparisons that it has too."""
-        shared = [(own, wanted) for own, wanted in zip(self.ours, self.expected, strict=True) if wanted]
-        if not shared:
+        """Whether our numbers say what the paper's do, comparison by comparison."""
+        if not self.ours:
             return "not tested"
-        agreed = [own == wanted for own, wanted in shared if own]
+        agreed = [own == wanted for own, wanted in zip(self.ours, self.expected, strict=True) if own]
         if not agreed:
             return "*undecided*"
-        word = "**holds**" if all(agreed) else "**holds in part**" if any(agreed) else "**does not hold**"
-        return word if len(agreed) == len(shared) else f"{word} where decided"
+        word = "**as in the paper**" if all(agreed) else "**in part**" if any(agreed) else "**other than in the paper**"
+        return word if len(agreed) == len(self.ours) else f"{word} where decided"
 
 
 def tally(signs: Sequence[int]) -> str:
@@ -59,10 +61,10 @@ def tally(signs: Sequence[int]) -> str:
 
 
 def answers(comparisons: Sequence[Comparison], trends: Sequence[Trend]) -> list[Answer]:
-    """Ours beside the paper's, in the order of the questions; of the paper's encoding only."""
+    """Ours beside the paper's, in the order of the questions."""
     found = []
     for kind, question in QUESTIONS.items():
-        ours = [each for each in comparisons if each.pair.kind == kind and each.pair.model.encoding == LEARNED]
+        ours = [each for each in comparisons if each.pair.kind == kind and each.paper]
         found.append(
             Answer(
                 question,
@@ -71,10 +73,11 @@ def answers(comparisons: Sequence[Comparison], trends: Sequence[Trend]) -> list[
                 ),
                 ours=tuple(_SIGNS[each.verdict] for each in ours),
                 expected=tuple(sign(each.paper) for each in ours),
+                widths=tuple(sorted({each.width for each in ours})),
             )
         )
     slopes = [lead_by_width(paper.losses(), pair) for pair in _printed(EQUAL_DEPTH)]
-    gains = [each for each in trends if each.pair.kind == EQUAL_DEPTH and each.pair.model.encoding == LEARNED]
+    gains = [each for each in trends if each.pair.kind == EQUAL_DEPTH and each.paper]
     found.append(
         Answer(
             GAINS,

@@ -21,7 +21,7 @@ from scipy.special import fdtri
 from .cells import LEARNED, Variant
 from .losses import Losses
 from .statistics import LEVEL, estimate
-from .words import interval, number, series
+from .words import number, series
 
 PHI = np.linspace(-1.0, 2.0, 301)
 DECAY = np.geomspace(0.05, 5.0, 80)
@@ -56,9 +56,10 @@ class Interval:
     basis: str
     """What it answers for."""
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        return self.low, self.high
+    def __str__(self) -> str:
+        low = f"(≤ {number(PHI[0], 2)}" if self.low <= PHI[0] else f"[{number(self.low, 2)}"
+        high = f"≥ {number(PHI[-1], 2)})" if self.high >= PHI[-1] else f"{number(self.high, 2)}]"
+        return f"{low}, {high}"
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class Worth:
     curves: dict[int, Curve]
     """By width."""
     models: tuple[tuple[Variant, int, float], ...]
-    """What was fitted: variant, width, mean nats per token."""
+    """What was fitted: variant, width, mean nats per token over the seeds that all models of the width have."""
 
     @property
     def interval(self) -> Interval | None:
-        """The wider of the two, which answers for both; None where there is neither."""
+        """The wider of the two; None where there is neither. What only the other one answers for is not in it."""
         found = [each for each in (self.by_seeds, self.by_misfit) if each is not None]
         return max(found, key=lambda each: each.high - each.low, default=None)
 
@@ -98,7 +99,7 @@ class Worth:
         found = self.interval
         lies = "inside" if found.low <= FIELD_EXPONENT <= found.high else "outside"
         return (
-            f"{acts} {interval(*found.ends, 2)}, the interval being from {found.basis}, so {example}; "
+            f"{acts} {found}, the interval being from {found.basis}, so {example}; "
             f"{FIELD_EXPONENT}, which a scaling law over looped models has, lies {lies}."
         )
 
@@ -161,8 +162,8 @@ class _Width:
 
     @property
     def means(self) -> list[float]:
-        """Over all seeds, (models,)."""
-        return [fmean(by_seed.values()) for by_seed in self.by_seed]
+        """Over the seeds that all models have, or each over its own where there is none, (models,)."""
+        return self.means_of(self.seeds) if self.seeds else [fmean(by_seed.values()) for by_seed in self.by_seed]
 
     def means_of(self, seeds: set[int]) -> list[float]:
         """Over some of the seeds, (models,)."""

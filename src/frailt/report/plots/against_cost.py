@@ -37,7 +37,9 @@ def against_cost(models: Sequence[Priced], label: str) -> Figure:
         axes.plot([model.cost for model in own], [model.loss.mean for model in own], **look(variant))
         for model in own:
             bar(axes, model.cost, model.loss, look(variant)["color"])
-    _cost_axis(axes, [model.cost for model in models], label)
+            if model.least < model.greatest:
+                axes.plot([model.least, model.greatest], [model.loss.mean] * 2, color=look(variant)["color"], lw=1)
+    _cost_axis(axes, [cost for model in models for cost in (model.least, model.greatest)], label)
     axes.set_ylabel(NATS)
     pareto = [
         Line2D([], [], label="Pareto front", **_ON_FRONT | {"markersize": 9}),

@@ -19,7 +19,8 @@ _APART = 0.045
 def as_layers(fits: Sequence[Worth]) -> Figure:
     """Loss over layers, for fits of one width each.
 
-    Standard models stand at their layers, looped ones at those that they act as; a curve is the law fitted to both.
+    Standard models stand at their layers, looped ones at those that they act as; a curve is the law fitted to both, and
+    a stem joins each model to its own.
     """
     figure, (axes,) = figure_of(3.4)
     models = [(variant, layers(variant, fit.exponent), nats) for fit in fits for variant, _, nats in fit.models]
@@ -29,8 +30,12 @@ def as_layers(fits: Sequence[Worth]) -> Figure:
         for width, curve in fit.curves.items():
             axes.plot(x, [curve(each) for each in x], color=FAINT, linewidth=1, zorder=1)
             ends[width] = curve(x[-1])
-    for variant, place, nats in models:
-        axes.plot(place, nats, **look(variant))
+    for fit in fits:
+        for variant, width, nats in fit.models:
+            place = layers(variant, fit.exponent)
+            stem = [nats, fit.curves[width](place)]  # says which curve a point belongs to
+            axes.plot([place, place], stem, color=look(variant)["color"], linewidth=0.8, zorder=1.5)
+            axes.plot(place, nats, **look(variant) | {"markersize": 4})
     low, high = axes.get_ylim()
     for width, place in _apart(ends, _APART * (high - low)).items():
         axes.annotate(

@@ -18,7 +18,7 @@ _BELOW = 0.3
 
 
 def differences(comparisons: Sequence[Comparison]) -> Figure:
-    """By width, a panel for each kind of comparison; at one or two widths a panel each, with a row for each pair.
+    """By width, a panel for each kind of comparison; at one or two widths a panel for each, with a row for each pair.
 
     Below 0 the model is better than its baseline. Grey diamonds are the paper's differences.
     """
@@ -33,37 +33,44 @@ def title(pair: Pair) -> str:
 
 
 def _in_rows(comparisons: Sequence[Comparison], widths: Sequence[int]) -> Figure:
-    rows: list[str | Pair] = []  # the name of a kind, then its pairs
-    for kind in dict.fromkeys(each.pair.kind for each in comparisons):
-        rows += [kind, *dict.fromkeys(each.pair for each in comparisons if each.pair.kind == kind)]
-    figure, panels = figure_of(0.9 + 0.23 * len(rows), columns=len(widths), sharex=True, sharey=True)
-    for axes, width in zip(panels, widths, strict=True):
-        for each in [each for each in comparisons if each.width == width]:
-            place = rows.index(each.pair)
-            _point(axes, each, place, across=True)
-            if each.paper is not None:
-                axes.plot(-each.paper, place + _BELOW, **_PRINTED)
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.grid(axis="y", visible=False)
-        axes.set_title(f"width {width}")
+    """A panel for each kind and width, a row in it for each pair; each kind has an axis that suits its differences."""
+    kinds: dict[str, list[Pair]] = {}
+    for each in comparisons:
+        if each.pair not in kinds.setdefault(each.pair.kind, []):
+            kinds[each.pair.kind].append(each.pair)
+    rows = [len(pairs) for pairs in kinds.values()]
+    height = 0.4 + 0.23 * sum(rows) + 0.55 * len(rows)
+    ratios = [count + 0.6 for count in rows]
+    figure, panels = figure_of(height, len(kinds), len(widths), sharex="row", sharey="row", height_ratios=ratios)
+    for number, axes in enumerate(panels):
+        kind, width = list(kinds)[number // len(widths)], widths[number % len(widths)]
+        _rows(axes, [each for each in comparisons if each.width == width and each.pair.kind == kind], kinds[kind])
+        axes.set_title(f"{kind}, width {width}")
+    for axes in panels[-len(widths) :]:
         axes.set_xlabel(LABEL)
-    names = [row if isinstance(row, str) else title(row) for row in rows]
-    panels[0].set_yticks(range(len(rows)), names)
-    for row, label in zip(rows, panels[0].get_yticklabels(), strict=True):
-        label.set_fontweight("bold" if isinstance(row, str) else "normal")
-    panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    for axes in panels:
-        axes.tick_params(axis="y", length=0)
     if any(each.paper is not None for each in comparisons):
         figure.legend(handles=[Line2D([], [], label="the paper", **_PRINTED)], loc="outside upper right")
     return figure
+
+
+def _rows(axes: Axes, comparisons: Sequence[Comparison], pairs: Sequence[Pair]) -> None:
+    for each in comparisons:
+        place = pairs.index(each.pair)
+        _point(axes, each, place, across=True)
+        if each.paper is not None:
+            axes.plot(-each.paper, place + _BELOW, **_PRINTED)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.grid(axis="y", visible=False)
+    axes.set_yticks(range(len(pairs)), [title(pair) for pair in pairs])
+    axes.set_ylim(len(pairs) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
 
 
 def _over_widths(comparisons: Sequence[Comparison], widths: Sequence[int]) -> Figure:
     kinds = list(dict.fromkeys(each.pair.kind for each in comparisons))
     columns = 3 if len(kinds) == 3 else min(len(kinds), 2)
     rows = -(-len(kinds) // columns)
-    figure, panels = figure_of(4.0 * rows, rows, columns, sharex=True, sharey=True)
+    figure, panels = figure_of(4.0 * rows, rows, columns, sharex=True)
     for axes, kind in zip(panels, kinds, strict=False):
         _panel(axes, [each for each in comparisons if each.pair.kind == kind])
         width_axis(axes, widths)
@@ -97,7 +104,7 @@ def _panel(axes: Axes, comparisons: Sequence[Comparison]) -> None:
 
 def _point(axes: Axes, each: Comparison, place: float, *, across: bool, marked: bool = True) -> None:
     assert each.lead is not None
-    style = look(each.pair.model) | {"linestyle": ""}
+    style = look(each.pair.model) | {"linestyle": "", "markersize": 4}
     error: Look = {"xerr" if across else "yerr": each.lead.half_width}
     x, y = (-each.lead.mean, place) if across else (place, -each.lead.mean)
     if each.lead.half_width is not None:
