@@ -28,7 +28,7 @@ def cell(losses: list[float]) -> str:
 
 
 def at(record: dict[str, Any], count: int) -> float:
-    """The loss of a run at an iteration count, on the validation stories of odd number; rates are chosen on the others."""
+    """Loss of a run at an iteration count, on the validation stories of odd number: rates are chosen on the others."""
     return record["validation_at_iterations"][str(count)]["odd_stories"]["nats_per_token"]
 
 

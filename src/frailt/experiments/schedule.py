@@ -1,17 +1,18 @@
 """What is to run next for each cell of a grid, read from what has run."""
 
 import json
-import math
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 from frailt.data.packing import PreparedData, TokenStream
 from frailt.data.whole_files import write_whole
 from frailt.training.build import model_config
-from frailt.training.compiling import choose_compile
+from frailt.training.compiling import missing_for_compile
 from frailt.training.config import TrainConfig
 from frailt.training.hardware import choose_device
 
@@ -126,12 +127,12 @@ class Schedule:
 
     def _task(self, cell: Cell, folder: str = "cells") -> tuple[list[Task], Task | None]:
         """The run of a cell that has its rate; or, to match time, the runs first that measure how fast it goes."""
-        rates = None
+        rates: tuple[float, float] | None = None
         if self.grid.match == "time" and cell.layout != self.grid.reference and folder == "cells":
-            timings = [self._timing(each) for each in (cell, reference_of(self.grid, cell))]
-            if waiting := [task for task in timings if self.state(task).status == "unfinished"]:
+            own, reference = (self._timing(each) for each in (cell, reference_of(self.grid, cell)))
+            if waiting := [task for task in (own, reference) if self.state(task).status == "unfinished"]:
                 return waiting, None
-            rates = tuple(_steady_rate(task.record()) for task in timings)
+            rates = _steady_rate(own.record()), _steady_rate(reference.record())
         changed: dict[str, Any] = {}
         if self.grid.match != "time" or rates is not None:
             changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows, rates)
@@ -144,7 +145,8 @@ class Schedule:
     def _run(self, cell: Cell, folder: Path, **changed: Any) -> Task:
         config = self.grid.train_config(cell, str(self.data.folder), str(folder), **self.where, **changed)
         if self.grid.match == "time" and config.compile == "auto":  # or short timings would go another way than cells
-            config = replace(config, compile=choose_compile("auto", choose_device(config.device), math.inf))
+            device = choose_device("auto") if config.device == "auto" else torch.device(config.device)
+            config = replace(config, compile="off" if missing_for_compile(device) else "block")
         model_config(config, self.data.manifest.vocab_size)  # raises where sizes do not fit
         return Task(cell=cell, folder=folder, config=config, data_hash=self.data.data_hash)
 
