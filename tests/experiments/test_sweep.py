@@ -1,5 +1,6 @@
 """Sweeps over made-up losses, where it is about what runs when, and a real one, killed, at the end."""
 
+import errno
 import fcntl
 import json
 import os
@@ -19,6 +20,7 @@ from frailt.cli import main
 from frailt.data.packing import PreparedData
 from frailt.experiments.config import SweepConfig
 from frailt.experiments.grid import Grid
+from frailt.experiments.jobs import ClusterJobs
 from frailt.experiments.runner import Runner, SomeFailed, command_of
 from frailt.experiments.schedule import Schedule
 from frailt.experiments.sweep import check_same_protocol, read_grid, sweep
@@ -200,6 +202,17 @@ def test_a_part_of_the_grid_leaves_the_notes_on_the_rest(prepared, tmp_path):
     assert notes == {name: (tmp_path / name).read_text() for name in notes}
 
 
+def test_a_disk_that_takes_no_notes_does_not_end_the_sweep(prepared, tmp_path, monkeypatch, capsys):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("frailt.experiments.schedule.write_whole", full)
+    jobs, runner = run(prepared, tmp_path, **SEARCH)
+    assert len([name for name in jobs.started if name.startswith("cells/")]) == 2
+    assert not runner.failed
+    assert "no notes in" in capsys.readouterr().err
+
+
 def test_a_signal_lets_what_runs_save_and_says_to_run_again(prepared, tmp_path, monkeypatch):
     class Endless(FakeJobs):
         ends_when_stopped, code = True, None
@@ -361,3 +374,13 @@ def test_a_real_sweep_killed_and_started_again_loses_nothing_and_does_nothing_tw
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/run.json")}
     assert sweep(SweepConfig(grid=str(tmp_path / "grid.yaml"), data=str(prepared), out=str(out), jobs=1)) is None
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("cells/*/run.json")}
+
+
+@pytest.mark.long
+def test_a_sweep_through_submitit_trains_every_cell(prepared, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr("frailt.experiments.runner.POLL_S", 0.5)
+    planned = schedule(prepared, tmp_path / "sweep")
+    planned.out.mkdir()
+    Runner(planned, list(planned.grid), ClusterJobs(tmp_path / "jobs", 2, {"timeout_min": 10}, cluster="local")).run()
+    assert all(planned.is_finished(cell) for cell in planned.grid)
