@@ -3,8 +3,10 @@
     python scripts/soak.py [--kills 50] [--seed 1] [--out results/soak.json]
 
 A reference run is trained without interruption; then the same command is started, killed by SIGKILL and started again.
-Every other kill waits for a checkpoint that is between its first byte and its rename. At the end the weights must be
-bit-equal to the reference's, and the metrics the same rows but for what the clock says. Exit code 1 where they are not.
+In turn a kill comes at any moment from the start of the process on, at a random time of training, and with a
+checkpoint that is between its first byte and its rename. A run that ends before its kill is checked, begun anew and not
+counted. At the end the weights must be bit-equal to the reference's, and the metrics the same rows but for what the
+clock says. Exit code 1 where they are not.
 """
 
 import argparse
@@ -20,6 +22,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from frailt.training.run_folder import versions
+
+_START_S = 8.0
+"""About how long a process takes until it trains."""
+
 TIMES = {
     "training_s", "evaluating_s", "tokens_per_s", "model_flops_utilisation", "waiting_share", "peak_memory_bytes"
 }  # fmt: skip
@@ -30,8 +37,9 @@ class Soak:
     """What was done and found."""
 
     seed: int
-    kills: int
-    while_writing: int = 0  # kills that found a checkpoint half-written
+    kills: int = 0  # that were sent to a process that lived
+    from_start: int = 0  # those at any moment from the start of the process on
+    while_writing: int = 0  # those that found a checkpoint half-written
     went_on_from: Counter[int] = field(default_factory=Counter)  # step: how often
     complaints: list[str] = field(default_factory=list)  # what was not as it should be
 
@@ -39,21 +47,28 @@ class Soak:
 def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120, longest_s: float = 4) -> Soak:
     """Train in `folder` on the prepared corpus `data`, with `kills` kills, and compare with a run without any.
 
-    A kill comes within `longest_s` seconds of training, or with the checkpoint that is written next.
+    A kill comes within `longest_s` seconds of the start of the process or of its training, or with the checkpoint that
+    is written next.
     """
-    found, drawn = Soak(seed, kills), random.Random(seed)
+    found, drawn = Soak(seed), random.Random(seed)
     reference, run = folder / "reference", folder / "run"
     _finish(data, reference, steps)
-    for number in range(kills):
+    finished = 0
+    while found.kills < kills:
+        kind = ("starting", "training", "writing")[found.kills % 3]
         process = _start(data, run, steps)
-        writing = number % 2 == 1
-        _wait(process, run, drawn.uniform(0, longest_s), writing)
-        if process.poll() is not None:  # finished before its time to die came: begin again
-            _check_equal(run, reference, found)
-            run.rename(folder / f"finished-{number}")
-            continue
+        if kind == "starting":
+            time.sleep(drawn.uniform(0, _START_S + longest_s))
+        else:
+            _wait(process, run, drawn.uniform(0, longest_s), writing=kind == "writing")
         process.kill()
-        process.wait()
+        if process.wait() == 0:  # finished before its time to die came: begin again
+            _check_equal(run, reference, found)
+            finished += 1
+            run.rename(folder / f"finished-{finished}")
+            continue
+        found.kills += 1
+        found.from_start += kind == "starting"
         found.while_writing += any((run / "checkpoints").glob(".*.partial")) if run.exists() else 0
     _finish(data, run, steps)
     _check_equal(run, reference, found)
@@ -129,11 +144,13 @@ def main() -> int:
     report = {
         "seed": found.seed,
         "kills": found.kills,
+        "kills_at_any_moment_from_the_start_on": found.from_start,
         "kills_while_a_checkpoint_was_half_written": found.while_writing,
         "went_on_from_step": {str(step): count for step, count in sorted(found.went_on_from.items())},
         "complaints": found.complaints,
         "elapsed_s": round(time.monotonic() - began),
         "python": platform.python_version(),
+        "commit": versions()["commit"],
     }
     print(json.dumps(report, indent=1))
     if options.out:

@@ -152,6 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"frailt {name}: error: {_one_line(error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
+        if _is_of_the_compiler(error) and not os.environ.get("FRAILT_TRACEBACK"):
+            _complain(
+                f"frailt {name}: error: torch.compile failed: --compile off goes without ({_one_line(error)[:200]})"
+            )
+            return 2
         if not _is_out_of_memory(error) or os.environ.get("FRAILT_TRACEBACK"):
             raise
         _complain(f"frailt {name}: error: out of memory: lower batch_rows or batch_size ({_one_line(error)})")
@@ -166,6 +171,11 @@ def _rank() -> int:
 
 def _complain(line: str) -> None:
     print(line if not _rank() else f"[process {_rank()}] {line}", file=sys.stderr)
+
+
+def _is_of_the_compiler(error: BaseException) -> bool:
+    """By the names of torch's classes, since torch may not be loaded."""
+    return any(kind.__name__ in ("TorchDynamoException", "InductorError") for kind in type(error).__mro__)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

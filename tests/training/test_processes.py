@@ -198,6 +198,24 @@ def test_an_engine_of_accelerates_that_would_not_run_is_refused(engine, config, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        (
+            "MIXED_PRECISION",
+            "bf16",
+            "mixed_precision must be no, got bf16: what runs is for --precision of frailt to say",
+        ),
+        ("DYNAMO_BACKEND", "INDUCTOR", "dynamo_backend must be no, got inductor: what runs is for --compile of frailt"),
+    ],
+)
+def test_what_accelerate_would_change_without_a_word_is_refused(name, value, complaint, config, tmp_path, monkeypatch):
+    monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    with pytest.raises(ValueError, match=complaint):
+        train(replace(config, out=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
+
+
 def test_looped_blocks_stay_gathered_and_others_do_not(config, monkeypatch):
     from frailt import FraiLTConfig, FraiLTForCausalLM
     from frailt.training import processes as module
@@ -213,7 +231,7 @@ def test_looped_blocks_stay_gathered_and_others_do_not(config, monkeypatch):
     one_of_two = Processes(torch.device("cpu"))
     one_of_two.count = 2
     model = FraiLTForCausalLM(FraiLTConfig(layout="1,(2)^3,1", hidden_size=8, num_attention_heads=2, vocab_size=11))
-    with pytest.raises(RuntimeError, match="parallel fsdp left"):  # nothing was sharded
+    with pytest.raises(ValueError, match="parallel must be what runs, got fsdp and"):  # nothing was sharded
         shard(model, one_of_two)
     resharded = [options["reshard_after_forward"] for name, options in asked if name == "FraiLTBlock"]
     assert resharded == [True, False, False, True]

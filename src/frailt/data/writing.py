@@ -80,7 +80,11 @@ def built_beside(out: Path, overwrite: bool) -> Iterator[Path]:
         if (out / MANIFEST).exists():
             replaced = partial.with_name(partial.name.replace(".partial-", ".replaced-"))
             out.rename(replaced)
-            partial.rename(out)
+            try:
+                partial.rename(out)
+            except BaseException:
+                replaced.rename(out)
+                raise
             shutil.rmtree(replaced)
         else:
             partial.replace(out)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainingArguments
@@ -27,7 +27,7 @@ from .rows import Collate, Order
 from .run_folder import RunFolder
 from .run_log import RunLog
 from .stopping import Stopped, StopRequest
-from .trainer import FraiLTTrainer
+from .trainer import EvaluationCut, FraiLTTrainer
 from .validation import Loss, evaluation_rows, validation_loss
 
 
@@ -88,27 +88,31 @@ class Fit:
         self.trainer: FraiLTTrainer
 
     def run(
-        self, model: FraiLTForCausalLM, callbacks: Sequence[TrainerCallback], checkpoint: Path | None
+        self,
+        model: FraiLTForCausalLM,
+        callbacks: Sequence[TrainerCallback],
+        checkpoint: Path | None,
+        stop: StopRequest,
     ) -> TrainResult:
-        """Train to the end."""
+        """Train to the end, or until `stop` says so."""
         if self.config.gradient_checkpointing:
             # The first is the name from transformers 5.20 or so on, the second goes in 6.
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable()
-        with StopRequest() as stop:
-            self.trainer = trainer = self._trainer(model)
-            log = self._log(stop, model)
-            trainer.add_callback(log)
-            for callback in callbacks:
-                trainer.add_callback(callback)
-            compile_model(model, self.chosen.compile, counts=max(1, len(self.schedule.counts)))
-            if checkpoint is not None:
-                state = read_state(checkpoint)
-                log.restore(state)
-                trainer.last_checkpoint = checkpoint
-                if isinstance(self.train_rows, StreamedRows):
-                    self.train_rows.restore(state["data"])
-            trainer.keep = lambda: self.keeper.save_to_go_on(trainer, log.state() | self._data_state())
+        self.trainer = trainer = self._trainer(model, stop)
+        log = self._log(stop, model)
+        trainer.add_callback(log)
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        compile_model(model, self.chosen.compile, counts=max(1, len(self.schedule.counts)))
+        if checkpoint is not None:
+            state = read_state(checkpoint)
+            log.restore(state)
+            trainer.last_checkpoint = checkpoint
+            if isinstance(self.train_rows, StreamedRows):
+                self.train_rows.restore(state["data"])
+        trainer.keep = lambda: self.keeper.save_to_go_on(trainer, log.state() | self._data_state())
+        try:
             try:
                 trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
             finally:
@@ -118,6 +122,8 @@ class Fit:
             if log.stopped and trainer.state.global_step < self.steps:
                 self._stop(stop)
             return self._finish(model, log, stop)
+        except EvaluationCut:
+            self._stop(stop)
 
     def _data_state(self) -> dict[str, Any]:
         """Where a streamed corpus is read on from; any other batch is a function of seed and step."""
@@ -125,7 +131,7 @@ class Fit:
             return {}
         return {"data": self.train_rows.state(self.trainer.state.global_step * self.config.batch_rows)}
 
-    def _trainer(self, model: FraiLTForCausalLM) -> FraiLTTrainer:
+    def _trainer(self, model: FraiLTForCausalLM, stop: StopRequest) -> FraiLTTrainer:
         batch_rows = self.config.batch_rows
 
         def rows_of(step: int) -> list[int]:
@@ -145,6 +151,7 @@ class Fit:
             depth=Depth(model, {*self.schedule.counts, *self.config.evaluated}),
             schedule=self.schedule,
             evaluated_counts=self.config.evaluated,
+            asked_to_stop=lambda: any(self.processes.raised_anywhere(bool(stop))),
         )
         for shown_by_us in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(shown_by_us)
@@ -229,10 +236,9 @@ class Fit:
             validation_at_iterations=at_iterations,
         )
 
-    def _stop(self, stop: StopRequest) -> None:
-        name = stop.signal.name if stop.signal is not None else "a signal to another process"
+    def _stop(self, stop: StopRequest) -> NoReturn:
         raise Stopped(
-            f"stopped by {name}; checkpoint {self.trainer.last_checkpoint} is kept: the same command goes on from it"
+            f"stopped by {stop}; checkpoint {self.trainer.last_checkpoint} is kept: the same command goes on from it"
         )
 
     def _arguments(self) -> TrainingArguments:

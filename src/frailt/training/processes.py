@@ -21,6 +21,35 @@ from transformers import Trainer
 
 from frailt.model import FraiLTForCausalLM
 
+from .stopping import ProcessLost
+
+_SHARDED_BY_OTHERS = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+_OURS_TO_SAY = {"MIXED_PRECISION": "--precision", "DYNAMO_BACKEND": "--compile"}
+
+
+def _check_accelerate(device: torch.device) -> None:
+    """Raise a ValueError where accelerate's configuration would have the Trainer do what `frailt train` was not told.
+
+    `accelerate launch` passes it on in the environment, and the Trainer follows without a word.
+    """
+
+    def told(name: str) -> str:
+        return os.environ.get(f"ACCELERATE_{name}", "").lower()
+
+    for engine in _SHARDED_BY_OTHERS:
+        if told(f"USE_{engine}") in ("true", "1"):
+            raise ValueError(
+                f"accelerate's configuration must leave out {engine.lower()}, got it switched on: "
+                "frailt shards by --parallel fsdp, on CPUs too"
+            )
+    for name, option in _OURS_TO_SAY.items():
+        if told(name) not in ("", "no"):
+            raise ValueError(
+                f"accelerate's {name.lower()} must be no, got {told(name)}: what runs is for {option} of frailt to say"
+            )
+    if told("USE_CPU") in ("true", "1") and device.type != "cpu":
+        raise ValueError(f"accelerate's use_cpu must be off on {device.type}, got it switched on: give --device cpu")
+
 
 class Processes:
     """Who this process is among those that `torchrun` or `accelerate launch` started; one alone where there are none.
@@ -29,23 +58,26 @@ class Processes:
         device: the kind of device that they compute on; it decides how they talk, over gloo or NCCL.
 
     Raises:
-        ValueError: accelerate's configuration asks for an engine that would not run here as asked.
+        ValueError: accelerate's configuration asks for what would not run here as asked.
+        ProcessLost: the others did not come.
     """
 
     def __init__(self, device: torch.device) -> None:
-        for engine in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
-            if os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() in ("true", "1"):
-                raise ValueError(
-                    f"accelerate's configuration must leave out {engine.lower()}, got it switched on: "
-                    "frailt shards by --parallel fsdp, on CPUs too"
-                )
+        _check_accelerate(device)
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.device = device
         self.rank = 0
         self._agreement: dist.ProcessGroup | None = None
         if self.count > 1:
             # As long as transformers' Trainer would wait for a process: one may have much data to look through.
-            self.rank = PartialState(cpu=device.type == "cpu", timeout=timedelta(minutes=30)).process_index
+            try:
+                state = PartialState(cpu=device.type == "cpu", timeout=timedelta(minutes=30))
+            except RuntimeError as error:
+                raise ProcessLost(
+                    f"the {self.count} processes did not find each other: start all of them with one address and port "
+                    f"({' '.join(str(error).split())[:120]})"
+                ) from error
+            self.rank = state.process_index
             # A group of its own on the CPU, so that agreeing never waits for a GPU.
             self._agreement = dist.new_group(backend="gloo")
 
@@ -114,8 +146,8 @@ def shard(model: FraiLTForCausalLM, processes: Processes) -> None:
     gathered M times forward and M times backward; the others are given up after each use.
 
     Raises:
-        ValueError: there is one process, or transformers' Trainer cannot take a sharded model.
-        RuntimeError: parameters are not sharded after all.
+        ValueError: there is one process, transformers' Trainer cannot take a sharded model, or parameters are not
+            sharded after all.
     """
     if processes.count == 1:
         raise ValueError("parallel fsdp needs several processes: torchrun --nproc_per_node N -m frailt train ...")
@@ -130,7 +162,10 @@ def shard(model: FraiLTForCausalLM, processes: Processes) -> None:
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     whole = [name for name, parameter in model.named_parameters() if not isinstance(parameter, DTensor)]
     if whole:
-        raise RuntimeError(f"parallel fsdp left {len(whole)} parameters whole, such as {whole[0]}")
+        raise ValueError(
+            f"parallel must be what runs, got fsdp and {len(whole)} parameters that are whole, such as {whole[0]}: "
+            "use ddp"
+        )
 
 
 def settle(model: torch.nn.Module) -> None:
@@ -154,9 +189,12 @@ def like(full: Tensor, parameter: Tensor) -> Tensor:
 
 
 def check_wrapped(model: torch.nn.Module, processes: Processes) -> None:
-    """Raise a RuntimeError where several processes would train a model that nothing keeps equal among them."""
+    """Raise a ValueError where several processes would train a model that nothing keeps equal among them."""
     if processes.count > 1 and not is_sharded(model) and not isinstance(model, DistributedDataParallel):
-        raise RuntimeError(f"{processes.count} processes train, but the model is a bare {type(model).__name__}")
+        raise ValueError(
+            f"parallel must be what runs, got {processes.count} processes and a bare {type(model).__name__}: "
+            "start them with torchrun"
+        )
 
 
 def is_sharded(model: torch.nn.Module) -> bool:

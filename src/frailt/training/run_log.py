@@ -54,6 +54,8 @@ class RunLog(TrainerCallback):
         self.stopped = False
         """Whether training ended because it was asked to."""
         self.first_step_s: float | None = None
+        """Of each process that the run was, together: blocks are compiled in it."""
+        self._has_stepped = False
         self._before_s = 0.0  # trained before the checkpoint that this process goes on from
         self._began = self._saved = time.perf_counter()
         self._logged_step, self._logged_s, self._logged_waiting_s = 0, 0.0, 0.0
@@ -71,6 +73,8 @@ class RunLog(TrainerCallback):
         return {
             "training_s": self.training_s,
             "evaluating_s": self.trainer.evaluating_s,
+            "first_step_s": self.first_step_s,
+            "evaluation_is_due": self.trainer.evaluation_is_due,
             "best_nats": self.best_nats if math.isfinite(self.best_nats) else None,
             "skipped_steps": self.skipped_steps,
             "losses": self.trainer.losses.state(self.trainer.processes),
@@ -81,6 +85,8 @@ class RunLog(TrainerCallback):
         """Go on from what a checkpoint kept."""
         self._before_s = state["training_s"] + state["evaluating_s"]  # which `training_s` takes off again
         self.trainer.evaluating_s = state["evaluating_s"]
+        self.first_step_s = state.get("first_step_s")
+        self.trainer.evaluation_is_due = state.get("evaluation_is_due", False)
         self.best_nats = math.inf if state["best_nats"] is None else state["best_nats"]
         self.skipped_steps = state["skipped_steps"]
         self.trainer.losses.restore(state["losses"])
@@ -98,12 +104,15 @@ class RunLog(TrainerCallback):
             mininterval=0.2 if sys.stderr.isatty() else 10,
             disable=not self.trainer.processes.first,
         )
+        if self.trainer.evaluation_is_due:
+            self.trainer.evaluate()
 
     def on_step_end(self, args, state, control, **kwargs):
         assert self.bar is not None
         step = state.global_step
-        if self.first_step_s is None:
-            self.first_step_s = time.perf_counter() - self._began
+        if not self._has_stepped:
+            self._has_stepped = True
+            self.first_step_s = (self.first_step_s or 0.0) + time.perf_counter() - self._began
         if self.trainer.processes.device.type == "cpu":  # nothing to wait for
             self.trainer.check_finite()
         self.bar.update(step - self.bar.n)
@@ -172,7 +181,7 @@ class RunLog(TrainerCallback):
             raise FloatingPointError(
                 f"{what} became {value} at or before step {step}; "
                 f"last good checkpoint: {self.trainer.last_checkpoint or 'none yet'}; "
-                f"lower learning_rate, now {self.trainer.args.learning_rate}"
+                f"lower learning_rate, now {self.trainer.args.learning_rate}, in another out"
             )
 
     def close(self) -> None:

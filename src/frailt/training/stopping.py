@@ -34,6 +34,9 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def __str__(self) -> str:
+        return self.signal.name if self.signal is not None else "a signal to another process"
+
     def __bool__(self) -> bool:
         return self.signal is not None
 

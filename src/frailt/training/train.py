@@ -29,7 +29,7 @@ from .processes import Processes, shard
 from .resume import FOLDER, last_good, read_state, remove_all
 from .rows import Order, ShuffledRows
 from .run_folder import RunFolder, now, versions
-from .stopping import ProcessLost, Stopped
+from .stopping import ProcessLost, Stopped, StopRequest
 from .validation import Loss
 
 _LOST_PROCESS = re.compile(r"closed by peer|connection reset|broken pipe|timed? ?out|aborted", re.IGNORECASE)
@@ -56,7 +56,7 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
     processes = Processes(device)
     config.rows_per_pass(processes.count)
     run = RunFolder(config.out)
-    with _lost_processes(processes, run), ExitStack() as stack:
+    with _lost_processes(processes, run), StopRequest() as stop, ExitStack() as stack:
         stack.callback(run.end)
         run.record = processes.told_by_first(run.record)
         checkpoint = None
@@ -99,7 +99,9 @@ def train(config: TrainConfig, callbacks: Sequence[TrainerCallback] = ()) -> Tra
         order = _order(config, train_rows, steps)
         try:
             fit = Fit(config, run, keeper, processes, chosen, train_rows, order, validation_rows, schedule, steps)
-            result = fit.run(model, callbacks, checkpoint)
+            if any(processes.raised_anywhere(bool(stop))):
+                raise Stopped(f"stopped by {stop} before the first step: the same command begins anew or goes on")
+            result = fit.run(model, callbacks, checkpoint, stop)
         except BaseException as error:
             if processes.first:
                 run.give_up("stopped", error)
@@ -174,7 +176,8 @@ def _record_start(
     _tell_of_long_documents(data, config.context)
     run.write_config(_settings(config))
     if run.record:
-        went_on = {"time": now(), "from_step": 0 if checkpoint is None else read_state(checkpoint)["step"]}
+        from_step = 0 if checkpoint is None else read_state(checkpoint)["step"]
+        went_on = {"time": now(), "from_step": from_step, "versions": versions(), "device": describe(device)}
         run.update(status="running", **asdict(chosen), went_on=[*run.record.get("went_on", []), went_on])
         return
     ran = schedule.ran(1, schedule.steps)  # all of them are known before the first

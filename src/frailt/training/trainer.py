@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ from .validation import Loss, share_of_rows, validation_loss
 
 EVALUATED_AT = "eval_loss_at_iterations_"
 """What the loss at another count is logged as, before the count."""
+
+
+class EvaluationCut(Exception):
+    """An evaluation ended early because the run was asked to stop; it has a checkpoint."""
 
 
 class LossWindow:
@@ -81,6 +85,7 @@ class FraiLTTrainer(Trainer):
         depth: lets the model run with other iteration counts.
         schedule: the count of every step.
         evaluated_counts: at which the loss is measured too.
+        asked_to_stop: whether an evaluation shall end early, in all processes alike.
         trainer_arguments: as for `Trainer`.
     """
 
@@ -96,6 +101,7 @@ class FraiLTTrainer(Trainer):
         depth: Depth,
         schedule: CountSchedule,
         evaluated_counts: Sequence[int] = (),
+        asked_to_stop: Callable[[], bool] = lambda: False,
         **trainer_arguments: Any,
     ) -> None:
         self.processes, self.validation_rows = processes, validation_rows
@@ -106,6 +112,9 @@ class FraiLTTrainer(Trainer):
         super().__init__(eval_dataset=self.evaluation_indices, **trainer_arguments)
         # What tells the Trainer to leave placement and the averaging of gradients to the model.
         self.is_distributed_loading_by_transformers = is_sharded(self.bare_model)
+        self.asked_to_stop = asked_to_stop
+        self.evaluation_is_due = False
+        """Whether the evaluation after the last step was cut short; whoever goes on makes up for it."""
         self.losses = LossWindow()
         self.last_checkpoint: Path | None = None
         self.keep: Callable[[], Path] | None = None
@@ -163,13 +172,27 @@ class FraiLTTrainer(Trainer):
 
     # One step
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """As in `Trainer`; the time is what training waits for its data."""
-        began = time.perf_counter()
+    def get_batch_samples(self, epoch_iterator: Iterator, *args: Any, **kwargs: Any) -> Any:
+        """As in `Trainer`; a process that trains alone saves what is done where the data cannot be read."""
         try:
-            return super().get_batch_samples(*args, **kwargs)
-        finally:
-            self.waiting_s += time.perf_counter() - began
+            return super().get_batch_samples(self._timed(epoch_iterator), *args, **kwargs)
+        except (OSError, ValueError):
+            if self.processes.count == 1 and self.state.global_step > 0 and self.keep is not None:
+                with suppress(OSError):
+                    self.last_checkpoint = self.keep()
+            raise
+
+    def _timed(self, batches: Iterator) -> Iterator:
+        """The batches; the time is what training waits for its data."""
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waiting_s += time.perf_counter() - began
+            yield batch
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """As in `Trainer`, at the iteration count of the step."""
@@ -201,7 +224,7 @@ class FraiLTTrainer(Trainer):
         raise FloatingPointError(
             f"{what} became {value} at step {step}, on training rows {shown}; "
             f"last good checkpoint: {self.last_checkpoint or 'none yet'}; "
-            f"lower learning_rate, now {self.args.learning_rate}, or set on_nonfinite to skip"
+            f"lower learning_rate, now {self.args.learning_rate}, in another out, or go on here with on_nonfinite skip"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -214,9 +237,19 @@ class FraiLTTrainer(Trainer):
     # Validation
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The validation loss on the fixed share of rows, logged as `eval_loss` in nats per token."""
+        """The validation loss on the fixed share of rows, logged as `eval_loss` in nats per token.
+
+        Where the run is asked to stop meanwhile, it is saved with the evaluation still due.
+
+        Raises:
+            EvaluationCut: that was so.
+        """
         self.check_finite()
         began = time.perf_counter()
+
+        def stop_early(rows: int) -> None:
+            if self.asked_to_stop():
+                raise EvaluationCut
 
         def measure() -> Loss:
             return validation_loss(
@@ -225,15 +258,25 @@ class FraiLTTrainer(Trainer):
                 indices=self.evaluation_indices,
                 batch_rows=self.evaluation_batch_rows,
                 processes=self.processes,
+                progress=stop_early,
             )
 
-        loss = measure()
-        metrics = {"eval_loss": loss.nats_per_token, "eval_targets": loss.targets}
-        for count, own in self.depth.measure_each(self.evaluated_counts, measure, loss).items():
-            metrics[f"{EVALUATED_AT}{count}"] = own.nats_per_token
+        try:
+            loss = measure()
+            metrics = {"eval_loss": loss.nats_per_token, "eval_targets": loss.targets}
+            for count, own in self.depth.measure_each(self.evaluated_counts, measure, loss).items():
+                metrics[f"{EVALUATED_AT}{count}"] = own.nats_per_token
+        except EvaluationCut:
+            self.evaluating_s += time.perf_counter() - began
+            self.evaluation_is_due = True
+            self._save_checkpoint(self.bare_model, None)
+            raise
+        self.evaluation_is_due = False
+        measured = time.perf_counter()
+        self.evaluating_s += measured - began  # before it is logged, with the time of training
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self.evaluating_s += time.perf_counter() - began  # with the saving of what is best
+        self.evaluating_s += time.perf_counter() - measured  # with the saving of what is best
         return metrics
 
     # Checkpoints: ours instead of the Trainer's, which are written in place and hold pickles
