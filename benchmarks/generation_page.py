@@ -89,7 +89,7 @@ def _bars(cells: Iterable[dict[str, Any]]) -> str:
             best = max(entries, key=lambda entry: median(entry["tokens_per_s"]))
             bar = BARS.get(cell["batch"], 1.0) if cell["hidden_size"] == 64 else 1.0
             found = _to_generate(cell, best)
-            verdict = "met" if found[0] >= bar else "within the spread" if found[2] >= bar else "not met"
+            verdict = report.verdict(best["tokens_per_s"], _of_generate(cell), bar)
             rows.append(
                 [f"`{layout}` {best['compile']} to generate", where, f"{bar:.1f}", report.shown_ratio(found), verdict]
             )
@@ -109,10 +109,13 @@ def _memory(cells: Sequence[dict[str, Any]]) -> Iterable[list[str]]:
 
 
 def _to_generate(cell: dict[str, Any], entry: dict[str, Any]) -> tuple[float, float, float]:
-    theirs = next(other["tokens_per_s"] for other in cell["contenders"].values() if other["kind"] == "generate")
-    found = report.ratios(entry["tokens_per_s"], theirs)
+    found = report.ratios(entry["tokens_per_s"], _of_generate(cell))
     assert found is not None
     return found
+
+
+def _of_generate(cell: dict[str, Any]) -> list[float]:
+    return next(other["tokens_per_s"] for other in cell["contenders"].values() if other["kind"] == "generate")
 
 
 if __name__ == "__main__":

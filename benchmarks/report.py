@@ -1,10 +1,12 @@
 """Records of the speed benchmarks, and the page docs/benchmarks.md that is made of them. No torch.
 
 A record is one JSON file per machine and script: `machine`, `versions`, `threads`, and what was measured, `cells` (by
-name, contenders that took turns) or `compile` (times to the first step).
+name, contenders that took turns), `compile` (times to the first step), `shares` (of a step's time) or `kernels` (times
+of attention kernels).
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -15,10 +17,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from frailt.report.statistics import estimate
+
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results" / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks.md"
 MISSING = "—"
+KERNELS = ["sdpa", "sdpa_padded", "narrow"]
+"""Attention kernels for narrow heads: torch's, the same with heads padded to 16, ours."""
+SHARES = ["attention", "matrix products", "optimiser and clipping", "loss", "the rest"]
+"""What the operators of a training step are told apart as."""
 
 HEAD = """# Speed and memory of training
 
@@ -32,9 +40,11 @@ precision and threads are equal; every layout of ours has depth 8 too, so that a
 contender is a process; they train in turn, some steps each, in an order that rotates.
 
 Throughput is the median over the rounds, with the lowest and highest; a ratio is that of the medians, with the lowest
-and highest ratio within one round. MFU is against a large matrix product on the same device and in the same precision,
-attention counted as the full square. Weights and AdamW are bytes of tensors; the peak is of all tensors on a GPU, of
-the process on a CPU. The first step is missing where several contenders set themselves up at the same time.
+and highest ratio within one round. A bar is met where the ratio of the medians is; *undecided* is what the 95 %
+interval over rounds leaves open. Ours is judged compiled by block, whatever was faster. MFU is against a large matrix
+product on the same device and in the same precision, attention counted as the full square. Weights and AdamW are bytes
+of tensors; the peak is of all tensors on a GPU, of the process on a CPU. The first step is missing where several
+contenders set themselves up at the same time.
 """
 
 
@@ -92,7 +102,7 @@ def write_page(page: Path = PAGE, records: Path = RECORDS) -> None:
 def render(records: Sequence[dict[str, Any]]) -> str:
     """The page."""
     parts = [HEAD]
-    if not any(record["cells"] or record["compile"] for record in records):
+    if not any(map(_is_filled, records)):
         parts.append("There are no records yet.\n")
     ordered = sorted(records, key=lambda record: record["machine"]["name"])
     for name, group in groupby(ordered, key=lambda record: record["machine"]["name"]):
@@ -104,7 +114,7 @@ def render(records: Sequence[dict[str, Any]]) -> str:
 
 def _record(record: dict[str, Any]) -> Iterable[str]:
     cells = [cell for cell in record["cells"].values() if cell["contenders"]]
-    if not cells and not record["compile"]:
+    if not _is_filled(record):
         return
     yield facts(record)
     for cell in record["cells"].values():
@@ -113,6 +123,15 @@ def _record(record: dict[str, Any]) -> Iterable[str]:
         yield _bars(cells)
     if record["compile"]:
         yield _compile(record["compile"])
+    if record.get("shares"):
+        yield _shares(record["shares"])
+    if record.get("kernels"):
+        yield _kernels(record["kernels"])
+
+
+def _is_filled(record: dict[str, Any]) -> bool:
+    has_cells = any(cell["contenders"] for cell in record["cells"].values())
+    return has_cells or any(record.get(part) for part in ("compile", "shares", "kernels"))
 
 
 def facts(record: dict[str, Any]) -> str:
@@ -203,19 +222,26 @@ def ratio(cell: dict[str, Any], name: str, kind: str) -> str:
 
 
 def _bars(cells: list[dict[str, Any]]) -> str:
-    rows = []
+    rows: list[list[str]] = []
     for cell in cells:
         where = f"width {cell['hidden_size']}, {cell['precision']}"
         peers = [rates for kind in ("trainer", "loop") if (rates := rates_of(cell, kind, cell["precision"]))]
         faster = max(peers, key=median, default=None)
         slow = rates_of(cell, "trainer", "float32") if cell["precision"] != "float32" else None
         plain = next((e for e in cell["contenders"].values() if e.get("kind") == "trainer"), None)
-        for layout, entries in _ours(cell):
-            best = max(entries, key=lambda entry: median(entry["tokens_per_s"]))
+        own = dict(_ours(cell))
+        for layout, entries in own.items():
+            best = next((entry for entry in entries if entry["chosen_compile"] == "block"), entries[0])
             how = f"`{layout}` {best['chosen_compile']}"
             rows.append([f"throughput to the faster peer, {how}", where, "1.0", *_judged(best, faster, 1.0)])
             if slow and cell["hidden_size"] >= 256:
                 rows.append([f"throughput to the float32 trainer, {how}", where, "1.6", *_judged(best, slow, 1.6)])
+            if layout != "8":
+                for entry in entries:
+                    alike = [e for e in own.get("8", ()) if e["chosen_compile"] == entry["chosen_compile"]]
+                    what = f"throughput of `{layout}` to our `8`, {entry['chosen_compile']}"
+                    if alike:
+                        rows.append([what, where, "1.0", *_judged(entry, alike[0]["tokens_per_s"], 1.0)])
             if plain and cell["precision"] == "float32":
                 unique = best["parameters"] / plain["parameters"]
                 held = (best["weight_bytes"] + best["optimizer_bytes"]) / (
@@ -225,7 +251,12 @@ def _bars(cells: list[dict[str, Any]]) -> str:
                 rows.append(
                     [f"weights and AdamW to trainer's, `{layout}`", where, f"{unique:.3f}", f"{held:.3f}", verdict]
                 )
+    if cells and all(cell["precision"] == "float32" for cell in cells):
+        rows.append(["throughput with `auto` to the float32 trainer", "width 256 and up", "1.6", MISSING, _NO_BFLOAT16])
     return f"### What was aimed at\n\n{table(['ratio', 'where', 'bar', 'measured', ''], rows)}\n"
+
+
+_NO_BFLOAT16 = "not shown: `auto` is float32 on this machine"
 
 
 def _ours(cell: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, Any]]]]:
@@ -235,10 +266,46 @@ def _ours(cell: dict[str, Any]) -> Iterable[tuple[str, list[dict[str, Any]]]]:
 
 def _judged(ours: dict[str, Any], theirs: list[float] | None, bar: float) -> tuple[str, str]:
     found = ratios(ours["tokens_per_s"], theirs)
-    if found is None:
+    if found is None or theirs is None:
         return MISSING, MISSING
-    verdict = "met" if found[0] >= bar else "within the spread" if found[2] >= bar else "not met"
-    return shown_ratio(found), verdict
+    return shown_ratio(found), verdict(ours["tokens_per_s"], theirs, bar)
+
+
+def verdict(ours: Sequence[float], theirs: Sequence[float], bar: float) -> str:
+    """Met where the ratio of the medians is, undecided where the 95 % interval over rounds reaches the bar even so."""
+    found = ratios(ours, theirs)
+    assert found is not None
+    if found[0] >= bar:
+        return "met"
+    over_rounds = estimate([math.log(a / b) for a, b in zip(ours, theirs, strict=False)])
+    return "not met" if over_rounds.high is None or over_rounds.high < math.log(bar) else "undecided"
+
+
+# Where the time goes
+
+
+def _shares(measured: dict[str, dict[str, dict[str, float]]]) -> str:
+    rows = [
+        [where, f"`{layout}`", *(f"{found[kind]:.0%}" for kind in SHARES)]
+        for where, layouts in measured.items()
+        for layout, found in layouts.items()
+    ]
+    about = "Of the time of operators, uncompiled, forward and backward (`benchmarks/shares.py`)."
+    return f"### Where the time of a training step goes\n\n{about}\n\n{table(['', 'layout', *SHARES], rows)}\n"
+
+
+def _kernels(measured: dict[str, dict[str, list[float]]]) -> str:
+    rows = []
+    for where, took in measured.items():
+        rates = {kernel: [1 / milliseconds for milliseconds in took[kernel]] for kernel in KERNELS}
+        times = [f"{median(took[kernel]):.1f}" for kernel in KERNELS]
+        rows.append([where, *times, *(shown_ratio(ratios(rates["narrow"], rates[kernel])) for kernel in KERNELS[:2])])
+    about = (
+        "8 heads, 2,048 tokens, causal, float32 (`benchmarks/narrow_heads.py`): milliseconds, medians, and how many "
+        "times as fast `narrow` is, with the least and greatest of a round."
+    )
+    columns = ["", *(f"`{kernel}`" for kernel in KERNELS), "to `sdpa`", "to `sdpa_padded`"]
+    return f"### Attention kernels for narrow heads\n\n{about}\n\n{table(columns, rows)}\n"
 
 
 # Compile times

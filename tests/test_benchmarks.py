@@ -80,7 +80,7 @@ def test_throughput_is_the_median_with_its_spread_and_ratios_are_to_each_peer(sc
 
 @pytest.mark.parametrize(
     ("rates", "verdict"),
-    [([200.0] * 3, "met"), ([170.0, 170.0, 170.0], "within the spread"), ([100.0] * 3, "not met")],
+    [([200.0] * 3, "met"), ([170.0, 170.0, 170.0], "undecided"), ([100.0] * 3, "not met")],
 )
 def test_a_bar_is_judged_against_the_faster_peer(script, rates, verdict):
     cell = CELL | {"contenders": CELL["contenders"] | {"ours": entry("frailt", rates, "2^4")}}
@@ -89,9 +89,22 @@ def test_a_bar_is_judged_against_the_faster_peer(script, rates, verdict):
     assert row[4] == verdict
 
 
+def test_a_loop_is_judged_against_our_plain_layout_in_the_same_mode(script):
+    contenders = {
+        "plain": entry("frailt", [100.0, 101.0, 102.0]),
+        "looped": entry("frailt", [90.0, 91.0, 92.0], "2^4"),
+        "peer": entry("trainer", [50.0] * 3),
+    }
+    table = rows_of(script("report").render([record(cells={"c": CELL | {"contenders": contenders}})]), "What was aimed")
+    row = next(row for row in table if row[0] == "throughput of `2^4` to our `8`, block")
+    assert row[2:] == ["1.0", "0.90 (0.90–0.90)", "not met"]
+
+
 def test_memory_is_judged_by_the_ratio_of_unique_parameters(script):
     page = script("report").render([record(cells={"c": CELL})])
-    assert rows_of(page, "What was aimed at")[2][2:] == ["0.250", "0.250", "met"]
+    assert ["weights and AdamW to trainer's, `2^4`", "width 64, float32", "0.250", "0.250", "met"] in rows_of(
+        page, "What was aimed at"
+    )
 
 
 def test_lower_precision_is_judged_against_the_float32_trainer(script):

@@ -7,6 +7,7 @@ import torch
 from benchmarks import memory as benchmark
 
 from frailt import FraiLTConfig, FraiLTForCausalLM
+from frailt.model.narrow_attention import library
 from frailt.planning.memory import Step, moments, saved_per_application, training_peak
 
 TOLERANCE = 0.15
@@ -26,10 +27,10 @@ def config(layout: str, **changes) -> FraiLTConfig:
     return FraiLTConfig(layout=layout, **(sizes | changes))
 
 
-def kept_by_autograd(layout: str, step: Step) -> int:
+def kept_by_autograd(layout: str, step: Step, **changes) -> int:
     """Bytes of the distinct tensors that the forward pass leaves for the backward pass, parameters and their copies
     aside."""
-    model = FraiLTForCausalLM(config(layout)).train()
+    model = FraiLTForCausalLM(config(layout, **changes)).train()
     model.set_attn_implementation(step.kernel)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept = {}
@@ -57,6 +58,15 @@ def test_a_block_application_keeps_as_many_bytes_as_counted(kernel, bfloat16):
     step = Step(rows=3, context=11, bfloat16=bfloat16, kernel=kernel)
     one, three = kept_by_autograd("1^2", step), kept_by_autograd("1^4", step)
     assert three - one == 2 * saved_per_application(config("1^2"), step).total
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler")
+@pytest.mark.parametrize("groups", [4, 2])
+def test_a_block_application_keeps_as_many_bytes_as_counted_with_the_kernel_for_narrow_heads(groups):
+    sizes = {"hidden_size": 32, "num_key_value_heads": groups}
+    step = Step(rows=3, context=11, kernel="narrow")
+    one, three = kept_by_autograd("1^2", step, **sizes), kept_by_autograd("1^4", step, **sizes)
+    assert three - one == 2 * saved_per_application(config("1^2", **sizes), step).total
 
 
 @pytest.mark.parametrize(

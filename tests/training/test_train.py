@@ -15,6 +15,7 @@ from frailt.data.packing import PackedRows, PreparedData
 from frailt.evaluation.config import EvaluateConfig
 from frailt.evaluation.loss import evaluate
 from frailt.model.cost import cost
+from frailt.model.narrow_attention import library
 from frailt.training import train as train_module
 from frailt.training.checkpoint import load_checkpoint, save_checkpoint
 from frailt.training.choices import check_devices
@@ -78,7 +79,7 @@ def test_the_record_says_what_was_trained_on_what_with_what(run, prepared):
     assert record["model"]["parameters"]["total"] == model.num_parameters() == costs.parameters.total
     assert record["model"]["forward_flops_per_token"] == costs.forward_flops_per_token
     assert (record["steps"], record["tokens"]) == (24, 24 * 8 * 47)
-    assert (record["precision"], record["attention"]) == ("float32", "sdpa_padded")
+    assert (record["precision"], record["attention"]) == ("float32", "sdpa_padded" if library() is None else "narrow")
     assert record["validation"]["targets"] == data.manifest.splits["validation"].tokens - 1
 
 
@@ -258,7 +259,8 @@ def test_a_longer_context_takes_llamas_rope_settings_along(prepared, tiny, tmp_p
 def test_what_was_chosen_is_said_and_recorded(prepared, tiny, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr("frailt.training.hardware.cpu_has_bfloat16_units", lambda: False)
     train(tiny(prepared, tmp_path / "run", steps=1, precision="auto", compile="auto"))
-    assert "1 thread, float32, attention sdpa_padded, compile off" in capfd.readouterr().err
+    kernel = "sdpa_padded" if library() is None else "narrow"
+    assert f"1 thread, float32, attention {kernel}, compile off" in capfd.readouterr().err
     record = record_of(tmp_path / "run")
     assert (record["precision"], record["compile"], record["parallel"], record["threads"]) == (
         "float32", "off", "none", 1

@@ -17,7 +17,7 @@ from frailt.training.checkpoint import (
     load_config,
     quiet_transformers,
 )
-from frailt.training.hardware import choose_device
+from frailt.training.hardware import choose_attention_of_rows, choose_device
 from frailt.training.validation import validation_loss
 
 from .config import EvaluateConfig
@@ -85,6 +85,8 @@ def evaluate(config: EvaluateConfig) -> Evaluation | Curve | ExitCurve | TaskRes
     if not isinstance(stream, TokenStream):
         raise ValueError(f"split must be validation where the train split is streamed, got {config.split}")
     rows = stream.rows(context)
+    if config.exit_thresholds is None:
+        model.set_attn_implementation(choose_attention_of_rows(device, model.config))
     if counts is not None:
         curve = measure_curve(
             model,

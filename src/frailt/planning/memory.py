@@ -27,7 +27,7 @@ NORM_BACKWARD_TENSORS = 6
 """Tensors of (N, D) in float32 at the fullest moment of an RMSNorm's backward: the gradient that comes in, that of the
 states, that of their mean square spread out again, and three inside the backward of the square."""
 
-Kernel = Literal["eager", "sdpa", "sdpa_padded"]
+Kernel = Literal["eager", "sdpa", "sdpa_padded", "narrow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +137,8 @@ def saved_per_application(config: FraiLTConfig, step: Step) -> Saved:
     if step.kernel == "eager":  # query, repeated keys and values, output; weights in float32, and as multiplied
         square = (NUMBER_BYTES + (computed if step.bfloat16 else 0)) * heads * step.context
         kernel = 4 * computed * heads * width + square
+    elif step.kernel == "narrow":  # query, repeated keys and values, output, and the logarithms of the softmax's sums
+        kernel = 4 * computed * heads * width + NUMBER_BYTES * heads
     else:  # query, key, value, output, and the logarithm of each softmax's sum
         padded = max(width, PADDED_HEAD_DIM) if step.kernel == "sdpa_padded" else width
         kernel = 2 * computed * (heads + groups) * padded + NUMBER_BYTES * heads

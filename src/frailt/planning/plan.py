@@ -13,7 +13,7 @@ from frailt.training.build import check_context, model_config
 from frailt.training.checkpoint import load_config
 from frailt.training.depth import at_count, check_counts, expected_training_flops
 from frailt.training.hardware import (
-    choose_attention,
+    choose_attention_of_rows,
     choose_device,
     choose_precision,
     describe,
@@ -114,7 +114,7 @@ def _device(config: PlanConfig, model: FraiLTConfig) -> tuple[Device, Kernel]:
             title, memory = known.title, known.memory_bytes
     if config.memory_gb is not None:
         memory = int(config.memory_gb * 10**9)
-    kernel = cast(Kernel, choose_attention(here, model))
+    kernel = cast(Kernel, choose_attention_of_rows(here, model, precision))
     if here.type == "cuda" and precision == "float32" and model.num_key_value_heads != model.num_attention_heads:
         kernel = "eager"  # torch's fused GPU kernels for grouped heads take 16-bit numbers only; else it stores squares
     device = Device(

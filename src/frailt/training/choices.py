@@ -12,7 +12,7 @@ from frailt.model import FraiLTForCausalLM
 from .compiling import choose_compile
 from .config import TrainConfig
 from .depth import expected_training_flops
-from .hardware import choose_attention, choose_precision, matmul_flops_per_s
+from .hardware import choose_attention_of_rows, choose_precision, matmul_flops_per_s
 from .processes import Processes
 
 TYPICAL_UTILISATION = 0.3
@@ -64,7 +64,7 @@ def choose(
     chosen = Choices(
         precision=precision,
         compile=choose_compile(compiling, device, expected_s),
-        attention=record.get("attention") or choose_attention(device, model.config),
+        attention=record.get("attention") or choose_attention_of_rows(device, model.config, precision),
         threads=threads,
         parallel=parallel if processes.count > 1 else "none",
         matmul_flops_per_s=ceiling,

@@ -13,6 +13,7 @@ from torch import nn
 
 from frailt.model import FraiLTConfig
 from frailt.model.attention import PADDED_HEAD_DIM
+from frailt.model.narrow_attention import is_available
 
 FASTER_BY = 1.1
 """A lower precision must be so many times as fast to be chosen: it has less to give, and measurements are noisy."""
@@ -94,6 +95,13 @@ def choose_attention(device: torch.device, config: FraiLTConfig) -> str:
     """The fastest attention kernel that is always there: see `frailt.model.attention` for narrow heads on a CPU."""
     assert config.head_dim is not None
     return "sdpa_padded" if device.type == "cpu" and config.head_dim < PADDED_HEAD_DIM else "sdpa"
+
+
+def choose_attention_of_rows(device: torch.device, config: FraiLTConfig, precision: str = "float32") -> str:
+    """The fastest attention kernel for whole rows, as in training: see `frailt.model.narrow_attention`."""
+    assert config.head_dim is not None
+    narrow = precision == "float32" and is_available(device, config.head_dim)
+    return "narrow" if narrow else choose_attention(device, config)
 
 
 def matmul_flops_per_s(device: torch.device, precision: str) -> float:
