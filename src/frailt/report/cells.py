@@ -89,6 +89,8 @@ class Cell:
     machine: str
     """What ran it, such as x86_64, 1 thread: wall-clock compares within one machine only."""
     precision: str
+    attention: str
+    """The kernel."""
     version: str
     """Of frailt, with its commit."""
     validation: Curve
@@ -147,6 +149,7 @@ def cell_of(
         compiled=str(at(record, "compile") or "unknown"),
         machine=_machine(record),
         precision=str(at(record, "precision") or "unknown"),
+        attention=str(at(record, "attention") or "unknown"),
         version=" ".join(str(at(record, f"versions.{part}") or "unknown") for part in ("frailt", "commit")),
         validation=_curve(run, "validation_nats_per_token"),
         training=_curve(run, "loss_nats_per_token"),

@@ -153,7 +153,8 @@ def of_protocol(protocol: Settings, cells: Sequence[Cell]) -> Table:
     for name, values in (
         ("computed in", {cell.precision for cell in cells}),
         ("ran on", {cell.machine for cell in cells}),
-        ("blocks compiled", {cell.compiled for cell in cells}),
+        ("attention kernel", {cell.attention for cell in cells}),
+        ("compiled", {cell.compiled for cell in cells}),
         ("made by frailt", {cell.version for cell in cells}),
     ):
         rows.append((name, ", ".join(map(code, sorted(values)))))
