@@ -33,7 +33,7 @@ class Die(TrainerCallback):
 
 
 class BreakGradient(TrainerCallback):
-    """Puts a nan into one gradient of one step."""
+    """Puts nans into the gradients of one step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -42,4 +42,8 @@ class BreakGradient(TrainerCallback):
         def spoil(gradient):
             return gradient * float("nan") if state.global_step + 1 == self.step else gradient
 
-        model.model.norm.weight.register_hook(spoil)
+        def watch(norm, inputs, output):  # not the parameters, of which FSDP2 makes others
+            if output.requires_grad:
+                output.register_hook(spoil)
+
+        model.model.norm.register_forward_hook(watch)

@@ -111,7 +111,8 @@ def test_two_processes_give_the_losses_of_one_whatever_else_is_asked_for(config,
 
     skipping = replace(config, on_nonfinite="skip", out=str(tmp_path / "skipping-one"))
     train(skipping, [BreakGradient(SPOILT_STEP)])
-    cases["skipping"] = replace(skipping, parallel="ddp"), tmp_path / "skipping-one"
+    for parallel in ("ddp", "fsdp"):
+        cases[f"skipping-{parallel}"] = replace(skipping, parallel=parallel), tmp_path / "skipping-one"
 
     counts = IterationCounts(kind="uniform", counts="1,2,4")
     drawn = replace(config, iteration_counts=counts, evaluate_iterations=[1, 4], out=str(tmp_path / "drawn-one"))
@@ -121,7 +122,8 @@ def test_two_processes_give_the_losses_of_one_whatever_else_is_asked_for(config,
 
     from_shards = replace(config, data=str(streamed), batch_rows=80, steps=5, out=str(tmp_path / "streamed-one"))
     train(from_shards)
-    cases["streamed"] = replace(from_shards, parallel="ddp"), tmp_path / "streamed-one"
+    for parallel in ("ddp", "fsdp"):
+        cases[f"streamed-{parallel}"] = replace(from_shards, parallel=parallel), tmp_path / "streamed-one"
     check_cases(cases, tmp_path)
 
 
@@ -132,7 +134,7 @@ def check_cases(cases, tmp_path):
         assert_same_up_to_rounding(tmp_path / name, reference)
         record = json.loads((tmp_path / name / "run.json").read_text())
         assert record["parallel"] == case.parallel, name
-        assert record["skipped_steps"] == (name == "skipping"), name
+        assert record["skipped_steps"] == name.startswith("skipping"), name
         model = AutoModelForCausalLM.from_pretrained(tmp_path / name / "last")
         assert model.config.architectures == ["FraiLTForCausalLM"], name
 
