@@ -35,7 +35,7 @@ it anew.
 
 `frailt` is `frailt train` itself, logging included. `trainer` is a user's script: transformers' `Trainer` with its
 defaults on a `LlamaForCausalLM` of depth 8. `loop` is a loop written by hand on the same Llama: torch.compile of the
-whole model, fused AdamW, the fastest attention kernel for the width, nothing read back from the device. Batch, context,
+whole model, fused AdamW, the fastest of torch's attention kernels for the width, nothing read back. Batch, context,
 precision and threads are equal; every layout of ours has depth 8 too, so that a token costs as many FLOPs. Each
 contender is a process; they train in turn, some steps each, in an order that rotates.
 
