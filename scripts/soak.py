@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,11 @@ def soak(data: Path, folder: Path, kills: int, seed: int, steps: int = 120, long
         else:
             _wait(process, run, drawn.uniform(0, longest_s), writing=kind == "writing")
         process.kill()
-        if process.wait() == 0:  # finished before its time to die came: begin again
+        code = process.wait()
+        if code not in (0, -signal.SIGKILL):
+            found.complaints.append(f"ended by itself with {code}: {(folder / 'log').read_text()[-300:]}")
+            break
+        if code == 0:  # finished before its time to die came: begin again
             _check_equal(run, reference, found)
             finished += 1
             run.rename(folder / f"finished-{finished}")

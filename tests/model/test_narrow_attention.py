@@ -1,5 +1,7 @@
 """The kernel for narrow heads against torch's attention in double precision."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,12 @@ from torch import nn
 
 from frailt.model import FraiLTConfig, FraiLTForCausalLM, narrow_attention
 
-pytestmark = pytest.mark.skipif(narrow_attention.library() is None, reason="no C compiler")
+COMPILERS = (os.environ.get("CC", "cc"), "gcc", "clang")
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="no C compiler")
+
+
+def test_a_compiler_builds_it():
+    assert narrow_attention.library() is not None
 
 
 def rows(batch, heads, tokens, width, seed=0, groups=None):
@@ -105,6 +112,57 @@ def test_it_goes_with_compiling():
     made.set_attn_implementation("narrow")
     ids = torch.randint(60, (2, 33), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.compile(made, backend="aot_eager", fullgraph=True)(ids).logits, made(ids).logits)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [torch.zeros(1, 1, 4, 8, dtype=torch.float64)] * 3,
+        [torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 4, 8, dtype=torch.bfloat16)],
+        [torch.zeros(1, 1, 4, 8), torch.zeros(1, 1, 3, 8), torch.zeros(1, 1, 3, 8)],
+        [torch.zeros(1, 1, 4, 12)] * 3,
+    ],
+)
+def test_what_the_kernel_would_misread_is_refused(inputs):
+    with pytest.raises(ValueError, match="narrow attention takes float32 tensors of one shape"):
+        narrow_attention.narrow_attention(*inputs, 1.0)
+
+
+def test_lower_precision_is_left_to_torch():
+    made = model()
+    made.set_attn_implementation("narrow")
+    ids = torch.randint(60, (2, 33), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = made(input_ids=ids, labels=ids, use_cache=False).loss
+    made.set_attn_implementation("sdpa_padded")
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(loss, made(input_ids=ids, labels=ids, use_cache=False).loss)
+
+
+def fresh(tmp_path, code: str, **environment: str) -> subprocess.CompletedProcess:
+    """A process with a cache of its own that finds or builds the kernel, then does `code`."""
+    shell = f"from frailt.model.narrow_attention import library; found = library(); {code}"
+    told = os.environ | {"XDG_CACHE_HOME": str(tmp_path), **environment}
+    return subprocess.run([sys.executable, "-c", shell], env=told, capture_output=True, text=True, timeout=120)
+
+
+def test_a_damaged_library_is_built_again_and_a_folder_that_takes_none_is_done_without(tmp_path):
+    assert fresh(tmp_path, "assert found").returncode == 0
+    (kept,) = (tmp_path / "frailt").iterdir()
+    kept.write_bytes(b"")
+    assert fresh(tmp_path, "assert found").returncode == 0
+    assert kept.stat().st_size > 0
+    assert fresh(tmp_path, "assert found", XDG_CACHE_HOME="/proc/nowhere").returncode == 0
+
+
+def test_a_compiler_that_fails_is_named_and_torchs_kernel_taken(tmp_path):
+    compiler = tmp_path / "broken"
+    compiler.write_text("#!/bin/sh\necho unknown option >&2; exit 3\n")
+    compiler.chmod(0o755)
+    done = fresh(tmp_path, "assert found is None", CC=f"{compiler} -v")
+    assert done.returncode == 0, done.stderr
+    assert "no kernel for narrow heads, torch's is taken" in done.stderr
+    assert "ended with 3: unknown option" in done.stderr
 
 
 def test_without_a_compiler_there_is_none(tmp_path):

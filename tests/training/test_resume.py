@@ -239,7 +239,7 @@ def test_sigkill_at_random_moments_and_within_a_checkpoint_loses_nothing(prepare
     print(f"seed {seed}")
     found = soak(prepared, tmp_path, kills=3, seed=seed, steps=60, longest_s=0.7)
     assert found.complaints == []
-    assert found.kills == 3
+    assert (found.kills, found.from_start) == (3, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -306,6 +306,12 @@ def test_sigterm_ends_the_command_with_75(config, tmp_path, monkeypatch, capfd):
     assert errors.splitlines()[-1].startswith("frailt train: stopped by SIGTERM; checkpoint ")
     assert "Traceback" not in errors
     assert checkpoints(tmp_path / "run")[0].name == "step-00000005"
+
+
+def test_a_run_goes_on_without_the_kernel_that_it_began_with(stopped_run, monkeypatch, capfd):
+    monkeypatch.setattr("frailt.training.hardware.is_available", lambda device, head_dim: False)
+    train(stopped_run)
+    assert json.loads((Path(stopped_run.out) / "run.json").read_text())["attention"] == "sdpa_padded"
 
 
 # Checkpoints

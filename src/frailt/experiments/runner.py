@@ -180,7 +180,9 @@ class Runner:
         others = {cell.name for cell in self.schedule.grid} - {cell.name for cell in self.cells}
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
-            return {name: str(why) for name, why in before.items() if name.removeprefix("cells/") in others}
+            kept = {name: str(why) for name, why in before.items() if name.removeprefix("cells/") in others}
+            causes = {name: str(why) for name, why in before.items() if f"{name} failed" in kept.values()}
+            return causes | kept
         except (OSError, ValueError, AttributeError):
             return {}
 

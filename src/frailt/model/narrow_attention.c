@@ -15,6 +15,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vector __attribute__((vector_size(4 * WIDE), may_alias));
+typedef uint32_t naturals __attribute__((vector_size(4 * WIDE), may_alias));
 typedef int32_t integers __attribute__((vector_size(4 * WIDE), may_alias));
 
 /* Strides of a tensor (batch, heads, tokens, D), in numbers; along D it is 1. */
@@ -48,7 +49,7 @@ INLINE vector exponential(vector x) {
     y = y * f + 1.6666665459e-1f;
     y = y * f + 5.0000001201e-1f;
     y = y * f * f + f + 1.0f;
-    return y * (vector)(((integers)shifted << 23) + (127 << 23));
+    return y * (vector)(((naturals)shifted << 23) + (127u << 23)); /* unsigned, since it may overflow */
 }
 
 /* x (T, D) to columns (D, length), zeros after T. */

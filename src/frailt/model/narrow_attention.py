@@ -2,18 +2,21 @@
 
 The paper gives every model 8 heads, so at width 64 they are 8 wide. torch's fused kernel is made for wider ones, and
 took two thirds of a training step there (docs/benchmarks.md). This one is some 150 lines of C, built by a C compiler
-when it is first wanted, and kept for the next process. Where there is no compiler, or a call is not for whole causal
-rows in float32, `sdpa_padded` answers.
+when it is first wanted, and kept for the next process. Where there is no compiler or no CPU, or a call is not for whole
+causal rows in float32, `sdpa_padded` answers.
 """
 
 import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -39,26 +42,42 @@ class _Strides(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernel, built if need be; None where it cannot be."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))), None)
-    if compiler is None:
+    """The kernel, built if need be; None where there is no compiler, or, with a line that says why, where it fails."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
+    if shutil.which(compiler[0]) is None:
         return None
     # Another machine that shares the folder may be of another kind.
-    facts = [_SOURCE.read_text(encoding="utf-8"), *_FLAGS, compiler, platform.machine(), _processor()]
+    facts = [_SOURCE.read_text(encoding="utf-8"), *_FLAGS, *compiler, platform.machine(), _processor()]
     name = f"narrow-attention-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frailt" / name
     try:
-        if not kept.is_file():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-                built = Path(folder) / name
-                subprocess.run(
-                    [compiler, *_FLAGS, str(_SOURCE), "-o", str(built), "-lm"], check=True, capture_output=True
-                )
-                built.replace(kept)
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frailt" / name
+        return _loaded_or_built(kept, compiler)
+    except (OSError, RuntimeError):  # nowhere to keep it: for this process alone
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return _loaded_or_built(Path(folder) / name, compiler)
+        except OSError as error:
+            print(f"frailt: no kernel for narrow heads, torch's is taken: {error}", file=sys.stderr)
+            return None
+
+
+def _loaded_or_built(kept: Path, compiler: list[str]) -> ctypes.CDLL:
+    """The library at `kept`, built where it is not there or cannot be loaded.
+
+    Raises:
+        OSError: it cannot be built, or not be kept there.
+    """
+    with suppress(OSError):
         return ctypes.CDLL(str(kept))
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        built = Path(folder) / kept.name
+        command = [*compiler, *_FLAGS, str(_SOURCE), "-o", str(built), "-lm"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"{' '.join(compiler)} ended with {done.returncode}: {' '.join(done.stderr.split())[:300]}")
+        built.replace(kept)
+    return ctypes.CDLL(str(kept))
 
 
 def is_available(device: torch.device, head_dim: int) -> bool:
@@ -89,7 +108,11 @@ def narrow_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) ->
 
     Returns:
         Output (B, H, T, D), laid out as (B, T, H, D), and the logarithms of the softmax's sums (B, H, T).
+
+    Raises:
+        ValueError: types or shapes are others.
     """
+    _check(query, key, value)
     output, log_sums = _outputs(query)
     _over_heads("forward", query, scale, *map(_rows, (query, key, value)), output, log_sums)
     return output, log_sums
@@ -105,8 +128,10 @@ def narrow_attention_backward(
     query: Tensor, key: Tensor, value: Tensor, output: Tensor, log_sums: Tensor, gradient: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of query, key and value, laid out as the output."""
+    _check(query, key, value, output, gradient)
     found = _like(query), _like(query), _like(query)
-    _over_heads("backward", query, scale, *map(_rows, (query, key, value, output)), log_sums, _rows(gradient), *found)
+    tensors = (*map(_rows, (query, key, value, output)), log_sums.contiguous(), _rows(gradient), *found)
+    _over_heads("backward", query, scale, *tensors)
     return found
 
 
@@ -128,6 +153,17 @@ def _backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | No
 
 
 narrow_attention.register_autograd(_backward, setup_context=_set_up)
+
+
+def _check(*tensors: Tensor) -> None:
+    """Raise where the kernel would read what is not there."""
+    first = tensors[0]
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or tensor.shape != first.shape or first.shape[-1] not in HEAD_DIMS:
+            raise ValueError(
+                f"narrow attention takes float32 tensors of one shape (B, H, T, 8 or 16), got {tensor.dtype} "
+                f"{tuple(tensor.shape)} beside {tuple(first.shape)}"
+            )
 
 
 def _outputs(query: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,9 +203,18 @@ def _over_heads(name: str, query: Tensor, scale: float, *tensors: Tensor) -> Non
         raise MemoryError("not enough memory for a head's keys and values")
 
 
+@torch.compiler.assume_constant_result
+def _is_there() -> bool:
+    return library() is not None
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="narrow-attention")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not forked
 
 
 # The name
@@ -181,7 +226,9 @@ def narrow_attention_forward(
     """As transformers' `sdpa`: query (B, H, T, K), key and value (B, G, S, K), to (B, T, H, K)."""
     causal = kwargs.get("is_causal") if kwargs.get("is_causal") is not None else getattr(module, "is_causal", True)
     whole_rows = attention_mask is None and causal and 1 < query.shape[2] == key.shape[2]
-    if not whole_rows or kwargs.get("dropout") or query.dtype != torch.float32 or query.shape[-1] not in HEAD_DIMS:
+    as_it_wants = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (query, key, value))
+    as_it_wants = as_it_wants and query.shape[-1] in HEAD_DIMS and not kwargs.get("dropout")
+    if not whole_rows or not as_it_wants or not _is_there():
         return padded_sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:

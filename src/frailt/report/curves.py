@@ -47,7 +47,7 @@ class Turn:
     end_tokens: int
     rises: Mapping[int, float]
     """By seed: nats per token at the end less those where the mean of the other seeds' curves is lowest, so that a dip
-    of chance is no rise; of a single seed, where its own is."""
+    of chance is no rise; of a single seed, where its own is. All 0 where the mean of all is lowest at the end."""
 
     @property
     def rise(self) -> Estimate:
@@ -63,8 +63,9 @@ class Turn:
         if self.rise.sign > 0:
             return f"{name} overfits from {where} on: its validation loss then rises by {nats(self.rise)}."
         return (
-            f"Whether {name} overfits is *undecided*: its validation loss is lowest after {where} and then rises by "
-            f"{number(self.rise.mean)} nats{around(self.rise)}, {seeds(self.rise.seeds)}."
+            f"Whether {name} overfits is *undecided*: its mean validation loss is lowest after {where}; from where the "
+            f"other seeds are lowest to the end each changes by {number(self.rise.mean)} nats{around(self.rise)}, "
+            f"{seeds(self.rise.seeds)}."
         )
 
 
@@ -79,7 +80,7 @@ def turns(cells: Sequence[Cell]) -> list[Turn]:
         mean = {tokens: point[0] for tokens, point in band(list(by_seed.values())).items()}
         if mean:
             lowest, end = min(mean, key=lambda tokens: (mean[tokens], -tokens)), max(mean)
-            lows = {seed: _lowest_of_others(by_seed, seed, mean) for seed in by_seed}
+            lows = {seed: end if lowest == end else _lowest_of_others(by_seed, seed, mean) for seed in by_seed}
             rises = {seed: curve[end] - curve[lows[seed]] for seed, curve in by_seed.items()}
             found.append(Turn(variant, width, lowest, end, rises))
     return found
@@ -98,7 +99,7 @@ def overfitting(found: Sequence[Turn], pairs: Sequence[Pair]) -> list[str]:
     """
     turned = [turn for turn in found if turn.is_before_the_end]
     if not turned:
-        none = "No validation curve rises before the end of training, at the points where it was measured."
+        none = "No mean validation curve ends above its lowest point, where it was measured."
         return [none] if found else []
     by_place = {(turn.variant, turn.width): turn for turn in found}
     sentences = [turn.sentence() for turn in turned]

@@ -83,7 +83,7 @@ class Worth:
 
     @property
     def interval(self) -> Interval | None:
-        """The wider of the two; None where there is neither. What only the other one answers for is not in it."""
+        """The wider of the two; None where there is neither. It answers for seeds or for the law, not both."""
         found = [each for each in (self.by_seeds, self.by_misfit) if each is not None]
         return max(found, key=lambda each: each.high - each.low, default=None)
 

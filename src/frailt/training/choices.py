@@ -12,7 +12,7 @@ from frailt.model import FraiLTForCausalLM
 from .compiling import choose_compile
 from .config import TrainConfig
 from .depth import expected_training_flops
-from .hardware import choose_attention_of_rows, choose_precision, matmul_flops_per_s
+from .hardware import choose_attention, choose_attention_of_rows, choose_precision, matmul_flops_per_s
 from .processes import Processes
 
 TYPICAL_UTILISATION = 0.3
@@ -64,7 +64,7 @@ def choose(
     chosen = Choices(
         precision=precision,
         compile=choose_compile(compiling, device, expected_s),
-        attention=record.get("attention") or choose_attention_of_rows(device, model.config, precision),
+        attention=_attention(record.get("attention"), device, model, precision, processes),
         threads=threads,
         parallel=parallel if processes.count > 1 else "none",
         matmul_flops_per_s=ceiling,
@@ -72,6 +72,17 @@ def choose(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # what was measured here is not the run's
     return processes.told_by_first(chosen)
+
+
+def _attention(
+    began_with: str | None, device: torch.device, model: FraiLTForCausalLM, precision: str, processes: Processes
+) -> str:
+    """The kernel that the run began with, where it is here too; else the fastest one that all processes have."""
+    fastest = choose_attention_of_rows(device, model.config, precision)
+    (lacking,) = processes.raised_anywhere(fastest != "narrow")
+    if (began_with or fastest) == "narrow" and lacking:
+        return choose_attention(device, model.config)
+    return began_with or fastest
 
 
 def check_devices(wanted: str, device: torch.device) -> None:

@@ -108,7 +108,7 @@ class Fit:
         if checkpoint is not None:
             state = read_state(checkpoint)
             log.restore(state)
-            trainer.last_checkpoint = checkpoint
+            trainer.last_checkpoint, trainer.began_after_step = checkpoint, state["step"]
             if isinstance(self.train_rows, StreamedRows):
                 self.train_rows.restore(state["data"])
         trainer.keep = lambda: self.keeper.save_to_go_on(trainer, log.state() | self._data_state())

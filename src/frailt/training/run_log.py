@@ -54,8 +54,8 @@ class RunLog(TrainerCallback):
         self.stopped = False
         """Whether training ended because it was asked to."""
         self.first_step_s: float | None = None
-        """Of each process that the run was, together: blocks are compiled in it."""
-        self._has_stepped = False
+        """Seconds until a first step was done, in which blocks are compiled; summed over all starts of the run."""
+        self._has_stepped, self._aside_before_s = False, 0.0
         self._before_s = 0.0  # trained before the checkpoint that this process goes on from
         self._began = self._saved = time.perf_counter()
         self._logged_step, self._logged_s, self._logged_waiting_s = 0, 0.0, 0.0
@@ -96,6 +96,7 @@ class RunLog(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         check_wrapped(self.trainer.model_wrapped, self.trainer.processes)
         self._began = self._saved = time.perf_counter()
+        self._aside_before_s = self.trainer.evaluating_s + self.trainer.saving_s
         # Where nobody watches, as in a log file, one line in ten seconds is enough.
         self.bar = tqdm(
             total=state.max_steps,
@@ -105,6 +106,8 @@ class RunLog(TrainerCallback):
             disable=not self.trainer.processes.first,
         )
         if self.trainer.evaluation_is_due:
+            # The Trainer does so later, and a checkpoint may be written before.
+            self.trainer._load_rng_state(str(self.trainer.last_checkpoint))
             self.trainer.evaluate()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -112,7 +115,8 @@ class RunLog(TrainerCallback):
         step = state.global_step
         if not self._has_stepped:
             self._has_stepped = True
-            self.first_step_s = (self.first_step_s or 0.0) + time.perf_counter() - self._began
+            aside = self.trainer.evaluating_s + self.trainer.saving_s - self._aside_before_s
+            self.first_step_s = (self.first_step_s or 0.0) + time.perf_counter() - self._began - aside
         if self.trainer.processes.device.type == "cpu":  # nothing to wait for
             self.trainer.check_finite()
         self.bar.update(step - self.bar.n)

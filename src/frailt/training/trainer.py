@@ -116,6 +116,7 @@ class FraiLTTrainer(Trainer):
         self.evaluation_is_due = False
         """Whether the evaluation after the last step was cut short; whoever goes on makes up for it."""
         self.losses = LossWindow()
+        self.began_after_step = 0
         self.last_checkpoint: Path | None = None
         self.keep: Callable[[], Path] | None = None
         self.evaluating_s = self.saving_s = self.waiting_s = 0.0
@@ -177,9 +178,9 @@ class FraiLTTrainer(Trainer):
         try:
             return super().get_batch_samples(self._timed(epoch_iterator), *args, **kwargs)
         except (OSError, ValueError):
-            if self.processes.count == 1 and self.state.global_step > 0 and self.keep is not None:
-                with suppress(OSError):
-                    self.last_checkpoint = self.keep()
+            if self.processes.count == 1 and self.state.global_step > self.began_after_step and self.keep is not None:
+                with suppress(OSError, FloatingPointError):
+                    self._save_checkpoint(self.bare_model, None)
             raise
 
     def _timed(self, batches: Iterator) -> Iterator:
