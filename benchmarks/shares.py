@@ -100,7 +100,9 @@ def main() -> None:
         shares = found.record.setdefault("shares", {})
         for width in options.widths:
             for layout in options.layouts:
-                kernel = choose_attention_of_rows(torch.device("cpu"), architecture(layout, width, heads))
+                kernel = choose_attention_of_rows(
+                    torch.device("cpu"), architecture(layout, width, heads), options.context
+                )
                 name = f"width {width}, {options.rows} rows of {options.context} tokens, {kernel}"
                 if layout in shares.get(name, {}) and not options.again:
                     continue

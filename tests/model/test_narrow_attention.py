@@ -128,6 +128,12 @@ def test_what_the_kernel_would_misread_is_refused(inputs):
         narrow_attention.narrow_attention(*inputs, 1.0)
 
 
+def test_it_is_for_heads_and_rows_that_it_is_faster_for():
+    cpu = torch.device("cpu")
+    found = [narrow_attention.is_available(cpu, *sizes) for sizes in ((8, 2048), (16, 512), (16, 2048), (12, 64))]
+    assert found == [True, True, False, False]
+
+
 def test_lower_precision_is_left_to_torch():
     made = model()
     made.set_attn_implementation("narrow")
@@ -172,7 +178,7 @@ os.environ["PATH"] = os.environ["CC"] = ""
 os.environ["XDG_CACHE_HOME"] = {str(tmp_path)!r}
 import torch
 from frailt.model.narrow_attention import is_available
-assert not is_available(torch.device("cpu"), 8)
+assert not is_available(torch.device("cpu"), 8, 512)
 """
     subprocess.run([sys.executable, "-c", shell], check=True, timeout=120)
     assert not any(tmp_path.iterdir())

@@ -309,7 +309,7 @@ def test_sigterm_ends_the_command_with_75(config, tmp_path, monkeypatch, capfd):
 
 
 def test_a_run_goes_on_without_the_kernel_that_it_began_with(stopped_run, monkeypatch, capfd):
-    monkeypatch.setattr("frailt.training.hardware.is_available", lambda device, head_dim: False)
+    monkeypatch.setattr("frailt.training.hardware.is_available", lambda device, head_dim, tokens: False)
     train(stopped_run)
     assert json.loads((Path(stopped_run.out) / "run.json").read_text())["attention"] == "sdpa_padded"
 

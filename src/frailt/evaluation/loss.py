@@ -86,7 +86,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation | Curve | ExitCurve | TaskRes
         raise ValueError(f"split must be validation where the train split is streamed, got {config.split}")
     rows = stream.rows(context)
     if config.exit_thresholds is None:
-        model.set_attn_implementation(choose_attention_of_rows(device, model.config))
+        model.set_attn_implementation(choose_attention_of_rows(device, model.config, context))
     if counts is not None:
         curve = measure_curve(
             model,

@@ -31,6 +31,8 @@ from transformers.masking_utils import sdpa_mask
 from .attention import padded_sdpa_attention_forward
 
 HEAD_DIMS = (8, 16)
+MOST_NUMBERS = 16_384
+"""Of a head's keys: past it they leave a core's cache, and torch's kernel is faster (docs/benchmarks.md)."""
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _FLAGS = ["-O3", "-march=native", "-shared", "-fPIC"]
@@ -80,9 +82,10 @@ def _loaded_or_built(kept: Path, compiler: list[str]) -> ctypes.CDLL:
     return ctypes.CDLL(str(kept))
 
 
-def is_available(device: torch.device, head_dim: int) -> bool:
-    """Whether the kernel is there for heads of that width."""
-    return device.type == "cpu" and head_dim in HEAD_DIMS and library() is not None
+def is_available(device: torch.device, head_dim: int, tokens: int) -> bool:
+    """Whether the kernel is there for rows of that many tokens and heads of that width."""
+    fits = head_dim in HEAD_DIMS and head_dim * tokens <= MOST_NUMBERS
+    return device.type == "cpu" and fits and library() is not None
 
 
 def _processor() -> str:
@@ -228,6 +231,7 @@ def narrow_attention_forward(
     whole_rows = attention_mask is None and causal and 1 < query.shape[2] == key.shape[2]
     as_it_wants = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (query, key, value))
     as_it_wants = as_it_wants and query.shape[-1] in HEAD_DIMS and not kwargs.get("dropout")
+    as_it_wants = as_it_wants and query.shape[-1] * query.shape[2] <= MOST_NUMBERS
     if not whole_rows or not as_it_wants or not _is_there():
         return padded_sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     repeats = query.shape[1] // key.shape[1]

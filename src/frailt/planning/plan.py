@@ -114,7 +114,7 @@ def _device(config: PlanConfig, model: FraiLTConfig) -> tuple[Device, Kernel]:
             title, memory = known.title, known.memory_bytes
     if config.memory_gb is not None:
         memory = int(config.memory_gb * 10**9)
-    kernel = cast(Kernel, choose_attention_of_rows(here, model, precision))
+    kernel = cast(Kernel, choose_attention_of_rows(here, model, config.context, precision))
     if here.type == "cuda" and precision == "float32" and model.num_key_value_heads != model.num_attention_heads:
         kernel = "eager"  # torch's fused GPU kernels for grouped heads take 16-bit numbers only; else it stores squares
     device = Device(

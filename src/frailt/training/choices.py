@@ -64,7 +64,7 @@ def choose(
     chosen = Choices(
         precision=precision,
         compile=choose_compile(compiling, device, expected_s),
-        attention=_attention(record.get("attention"), device, model, precision, processes),
+        attention=_attention(record.get("attention"), model, config.context, precision, processes),
         threads=threads,
         parallel=parallel if processes.count > 1 else "none",
         matmul_flops_per_s=ceiling,
@@ -75,13 +75,13 @@ def choose(
 
 
 def _attention(
-    began_with: str | None, device: torch.device, model: FraiLTForCausalLM, precision: str, processes: Processes
+    began_with: str | None, model: FraiLTForCausalLM, context: int, precision: str, processes: Processes
 ) -> str:
     """The kernel that the run began with, where it is here too; else the fastest one that all processes have."""
-    fastest = choose_attention_of_rows(device, model.config, precision)
+    fastest = choose_attention_of_rows(processes.device, model.config, context, precision)
     (lacking,) = processes.raised_anywhere(fastest != "narrow")
     if (began_with or fastest) == "narrow" and lacking:
-        return choose_attention(device, model.config)
+        return choose_attention(processes.device, model.config)
     return began_with or fastest
 
 

@@ -97,10 +97,12 @@ def choose_attention(device: torch.device, config: FraiLTConfig) -> str:
     return "sdpa_padded" if device.type == "cpu" and config.head_dim < PADDED_HEAD_DIM else "sdpa"
 
 
-def choose_attention_of_rows(device: torch.device, config: FraiLTConfig, precision: str = "float32") -> str:
-    """The fastest attention kernel for whole rows, as in training: see `frailt.model.narrow_attention`."""
+def choose_attention_of_rows(
+    device: torch.device, config: FraiLTConfig, context: int, precision: str = "float32"
+) -> str:
+    """The fastest attention kernel for whole rows of `context` tokens: see `frailt.model.narrow_attention`."""
     assert config.head_dim is not None
-    narrow = precision == "float32" and is_available(device, config.head_dim)
+    narrow = precision == "float32" and is_available(device, config.head_dim, context)
     return "narrow" if narrow else choose_attention(device, config)
 
 
