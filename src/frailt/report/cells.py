@@ -98,6 +98,11 @@ class Cell:
     training: Curve
 
     @property
+    def timed_on(self) -> str:
+        """The machine and the attention kernel: seconds compare where both are the same."""
+        return self.machine if self.attention == "unknown" else f"{self.machine}, attention {self.attention}"
+
+    @property
     def training_flops(self) -> int:
         """Of the whole run, full attention square."""
         return self.training_flops_per_token * self.tokens

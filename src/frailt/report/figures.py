@@ -41,10 +41,10 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
     cells = found.study.cells
     machine, timed = of_one_machine(cells)
     compiled = sum(cell.compiled not in ("off", "unknown") for cell in timed)
-    kernels = {cell.attention for cell in timed}
-    mixed = f" Attention kernels differ, and so does what they take: {series(sorted(map(code, kernels)))}."
     others = (
-        f"; {counted(len(cells) - len(timed), 'run')} on other machines left out" if len(timed) < len(cells) else ""
+        f"; {counted(len(cells) - len(timed), 'run')} on other machines or kernels left out"
+        if len(timed) < len(cells)
+        else ""
     )
     return [
         _against("parameters", "unique parameters", priced(cells, lambda cell: cell.unique_parameters), suffix),
@@ -57,8 +57,8 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
             priced(timed, lambda cell: cell.training_s),
             suffix,
             f"On {code(machine)}{others}; without validation and the first step. Blocks were compiled in {compiled} of "
-            f"{counted(len(timed), 'run')}.{mixed if len(kernels) > 1 else ''} How fast a run goes depends on what "
-            "runs beside it: bars across are from the least to the greatest.",
+            f"{counted(len(timed), 'run')}. How fast a run goes depends on what runs beside it: bars across are from "
+            "the least to the greatest.",
         ),
     ]
 

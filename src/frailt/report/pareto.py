@@ -44,7 +44,7 @@ def front(models: Sequence[Priced]) -> list[Priced]:
 
 
 def of_one_machine(cells: Sequence[Cell]) -> tuple[str, list[Cell]]:
-    """The machine that ran most cells, the first by name of those that ran as many, and its cells."""
-    machines = [cell.machine for cell in cells]
+    """The machine and kernel that ran most cells, the first by name of those that ran as many, and its cells."""
+    machines = [cell.timed_on for cell in cells]
     most = min(set(machines), key=lambda machine: (-machines.count(machine), machine))
-    return most, [cell for cell in cells if cell.machine == most]
+    return most, [cell for cell in cells if cell.timed_on == most]
