@@ -108,3 +108,9 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} is no mapping")
     return found
+
+
+def steady_s(training_s: float, first_step_s: Any) -> float:
+    """Seconds of training without the first step, in which blocks are compiled; with it where it is not known."""
+    known = isinstance(first_step_s, int | float) and 0 < first_step_s < training_s
+    return training_s - first_step_s if known else training_s

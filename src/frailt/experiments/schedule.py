@@ -18,6 +18,7 @@ from frailt.training.hardware import choose_device
 
 from .grid import Cell, Grid
 from .match import changes, reference_of
+from .records import steady_s
 from .search import best_rate, next_rates, trial
 from .task import State, Task
 
@@ -217,10 +218,9 @@ def _any_rate(cell: Cell) -> Cell:
 
 def _steady_rate(record: dict[str, Any]) -> float:
     """Tokens per second of a run once it goes: without the first step, in which blocks are compiled."""
-    steps, first_s = record["steps"], record.get("first_step_s")
-    if not first_s or steps < 2 or record["training_s"] <= first_s:
-        return record["tokens_per_s"]
-    return record["tokens"] * (steps - 1) / steps / (record["training_s"] - first_s)
+    seconds, steps = steady_s(record["training_s"], record.get("first_step_s")), record["steps"]
+    left_out = seconds < record["training_s"]
+    return record["tokens"] * (steps - left_out) / steps / seconds
 
 
 def _finite(value: float) -> float | None:

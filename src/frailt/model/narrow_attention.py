@@ -1,7 +1,7 @@
 """`narrow` in `attn_implementation`: causal attention of heads of width 8 or 16 on a CPU, in float32.
 
 The paper gives every model 8 heads, so at width 64 they are 8 wide. torch's fused kernel is made for wider ones, and
-took two thirds of a training step there (docs/benchmarks.md). This one is some 150 lines of C, built by a C compiler
+took two thirds of a training step there (docs/benchmarks.md). This one is some 200 lines of C, built by a C compiler
 when it is first wanted, and kept for the next process. Where there is no compiler or no CPU, or a call is not for whole
 causal rows in float32, `sdpa_padded` answers.
 """
@@ -84,8 +84,11 @@ def _loaded_or_built(kept: Path, compiler: list[str]) -> ctypes.CDLL:
 
 def is_available(device: torch.device, head_dim: int, tokens: int) -> bool:
     """Whether the kernel is there for rows of that many tokens and heads of that width."""
-    fits = head_dim in HEAD_DIMS and head_dim * tokens <= MOST_NUMBERS
-    return device.type == "cpu" and fits and library() is not None
+    return device.type == "cpu" and _fits(head_dim, tokens) and library() is not None
+
+
+def _fits(head_dim: int, tokens: int) -> bool:
+    return head_dim in HEAD_DIMS and head_dim * tokens <= MOST_NUMBERS
 
 
 def _processor() -> str:
@@ -229,10 +232,9 @@ def narrow_attention_forward(
     """As transformers' `sdpa`: query (B, H, T, K), key and value (B, G, S, K), to (B, T, H, K)."""
     causal = kwargs.get("is_causal") if kwargs.get("is_causal") is not None else getattr(module, "is_causal", True)
     whole_rows = attention_mask is None and causal and 1 < query.shape[2] == key.shape[2]
-    as_it_wants = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in (query, key, value))
-    as_it_wants = as_it_wants and query.shape[-1] in HEAD_DIMS and not kwargs.get("dropout")
-    as_it_wants = as_it_wants and query.shape[-1] * query.shape[2] <= MOST_NUMBERS
-    if not whole_rows or not as_it_wants or not _is_there():
+    on_cpu = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in (query, key, value))
+    suits = on_cpu and _fits(query.shape[-1], query.shape[2]) and not kwargs.get("dropout")
+    if not (whole_rows and suits and _is_there()):
         return padded_sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:

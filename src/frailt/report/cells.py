@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from frailt.experiments.records import Run, at
+from frailt.experiments.records import Run, at, steady_s
 from frailt.model.layout import Layout
 
 from .fields import count, positive, text
@@ -149,7 +149,7 @@ def cell_of(
         unique_parameters=count(record, "model.parameters.total"),
         training_flops_per_token=count(record, "model.training_flops_per_token"),
         tokens=count(record, "tokens"),
-        training_s=_steady_s(record),
+        training_s=steady_s(positive(record, "training_s"), at(record, "first_step_s")),
         tokens_per_s=positive(record, "tokens_per_s"),
         compiled=str(at(record, "compile") or "unknown"),
         machine=_machine(record),
@@ -179,11 +179,6 @@ def in_words(unit: str, amount: float) -> str:
     if unit == "passes":
         return f"{amount:g} {'pass' if amount == 1 else 'passes'}"
     return f"{amount:,.0f} {unit}"
-
-
-def _steady_s(record: dict[str, Any]) -> float:
-    whole, first = positive(record, "training_s"), at(record, "first_step_s")
-    return whole - first if isinstance(first, int | float) and 0 < first < whole else whole
 
 
 def _machine(record: dict[str, Any]) -> str:
