@@ -272,7 +272,7 @@ def test_another_protocol_in_the_same_folder_is_refused_but_axes_may_grow(prepar
     with pytest.raises(ValueError, match=r"search.rates must stay None"):
         check_same_protocol(tmp_path, schedule(prepared, tmp_path, **SEARCH).grid)
     with pytest.raises(
-        ValueError, match=r"got one without 1 of them, such as 16_1\^2_.*: name what to train with only"
+        ValueError, match=r"got one without 1 of them, such as 16_1\^2_.*: keep them, and choose with only"
     ):
         check_same_protocol(tmp_path, schedule(prepared, tmp_path, layouts=["1", "2"]).grid)
 

@@ -96,7 +96,7 @@ def check_same_protocol(out: Path, grid: Grid) -> None:
     if lost:
         raise ValueError(
             f"grid must keep the cells of the sweep in {out}, got one without {len(lost)} of them, such as "
-            f"{min(lost)}: name what to train with only"
+            f"{min(lost)}: keep them, and choose with only"
         )
 
 

@@ -97,6 +97,8 @@ class Worth:
         if self.interval is None:
             return f"{acts}, so {example}; seeds and models are too few for an interval."
         found = self.interval
+        if found.low <= PHI[0] and found.high >= PHI[-1]:
+            return f"{acts}, so {example}; the interval from {found.basis} has no end: *undecided*."
         lies = "inside" if found.low <= FIELD_EXPONENT <= found.high else "outside"
         return (
             f"{acts} {found}, the interval being from {found.basis}, so {example}; "
