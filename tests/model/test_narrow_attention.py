@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -145,40 +143,43 @@ def test_lower_precision_is_left_to_torch():
         torch.testing.assert_close(loss, made(input_ids=ids, labels=ids, use_cache=False).loss)
 
 
-def fresh(tmp_path, code: str, **environment: str) -> subprocess.CompletedProcess:
-    """A process with a cache of its own that finds or builds the kernel, then does `code`."""
-    shell = f"from frailt.model.narrow_attention import library; found = library(); {code}"
-    told = os.environ | {"XDG_CACHE_HOME": str(tmp_path), **environment}
-    return subprocess.run([sys.executable, "-c", shell], env=told, capture_output=True, text=True, timeout=120)
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Finds or builds the kernel as a process would that keeps it under `tmp_path` and has these variables."""
+
+    def built(**environment: str):
+        for name, value in ({"XDG_CACHE_HOME": str(tmp_path)} | environment).items():
+            monkeypatch.setenv(name, value)
+        return narrow_attention.library.__wrapped__()
+
+    return built
 
 
-def test_a_damaged_library_is_built_again_and_a_folder_that_takes_none_is_done_without(tmp_path):
-    assert fresh(tmp_path, "assert found").returncode == 0
-    (kept,) = (tmp_path / "frailt").iterdir()
+def test_a_damaged_library_is_built_again_and_found_by_the_next(tmp_path, build):
+    kept = tmp_path / "frailt" / narrow_attention._name(narrow_attention._compiler())
+    kept.parent.mkdir()
     kept.write_bytes(b"")
-    assert fresh(tmp_path, "assert found").returncode == 0
-    assert kept.stat().st_size > 0
-    assert fresh(tmp_path, "assert found", XDG_CACHE_HOME="/proc/nowhere").returncode == 0
+    assert build() is not None
+    written = kept.stat()
+    assert written.st_size > 0
+    assert build() is not None
+    assert kept.stat() == written
 
 
-def test_a_compiler_that_fails_is_named_and_torchs_kernel_taken(tmp_path):
+def test_a_folder_that_takes_none_is_done_without(build):
+    assert build(XDG_CACHE_HOME="/proc/nowhere") is not None
+
+
+def test_a_compiler_that_fails_is_named_and_torchs_kernel_taken(tmp_path, build, capsys):
     compiler = tmp_path / "broken"
     compiler.write_text("#!/bin/sh\necho unknown option >&2; exit 3\n")
     compiler.chmod(0o755)
-    done = fresh(tmp_path, "assert found is None", CC=f"{compiler} -v")
-    assert done.returncode == 0, done.stderr
-    assert "no kernel for narrow heads, torch's is taken" in done.stderr
-    assert "ended with 3: unknown option" in done.stderr
+    assert build(CC=f"{compiler} -v") is None
+    told = capsys.readouterr().err
+    assert "no kernel for narrow heads, torch's is taken" in told
+    assert "ended with 3: unknown option" in told
 
 
-def test_without_a_compiler_there_is_none(tmp_path):
-    shell = f"""
-import os
-os.environ["PATH"] = os.environ["CC"] = ""
-os.environ["XDG_CACHE_HOME"] = {str(tmp_path)!r}
-import torch
-from frailt.model.narrow_attention import is_available
-assert not is_available(torch.device("cpu"), 8, 512)
-"""
-    subprocess.run([sys.executable, "-c", shell], check=True, timeout=120)
+def test_without_a_compiler_there_is_none(tmp_path, build):
+    assert build(PATH="", CC="") is None
     assert not any(tmp_path.iterdir())

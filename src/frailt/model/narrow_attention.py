@@ -45,12 +45,10 @@ class _Strides(ctypes.Structure):
 @cache
 def library() -> ctypes.CDLL | None:
     """The kernel, built if need be; None where there is no compiler, or, with a line that says why, where it fails."""
-    compiler = shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
+    compiler = _compiler()
     if shutil.which(compiler[0]) is None:
         return None
-    # Another machine that shares the folder may be of another kind.
-    facts = [_SOURCE.read_text(encoding="utf-8"), *_FLAGS, *compiler, platform.machine(), _processor()]
-    name = f"narrow-attention-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
+    name = _name(compiler)
     try:
         kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frailt" / name
         return _loaded_or_built(kept, compiler)
@@ -61,6 +59,16 @@ def library() -> ctypes.CDLL | None:
         except OSError as error:
             print(f"frailt: no kernel for narrow heads, torch's is taken: {error}", file=sys.stderr)
             return None
+
+
+def _compiler() -> list[str]:
+    return shlex.split(os.environ.get("CC", "")) or [shutil.which("cc") or shutil.which("gcc") or "clang"]
+
+
+def _name(compiler: list[str]) -> str:
+    """The library's file: another for another source, compiler or processor, since machines may share the folder."""
+    facts = [_SOURCE.read_text(encoding="utf-8"), *_FLAGS, *compiler, platform.machine(), _processor()]
+    return f"narrow-attention-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}.so"
 
 
 def _loaded_or_built(kept: Path, compiler: list[str]) -> ctypes.CDLL:
