@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from frailt.report import paper
 from frailt.report.cells import Variant
 from frailt.report.losses import Losses
-from frailt.report.worth import FIELD_EXPONENT, layers, worth
+from frailt.report.worth import FIELD_EXPONENT, PHI, Interval, layers, worth
 
 from .synthetic import PAPERS
 
@@ -63,6 +65,12 @@ def test_without_seeds_and_spare_models_there_is_no_interval():
     found = worth(made_up(0.3, seeds=1, layouts=("1", "2", "8", "2^4")), "learned", [64])
     assert found.interval is None
     assert found.sentence().endswith("seeds and models are too few for an interval.")
+
+
+def test_an_interval_without_an_end_decides_nothing():
+    found = worth(made_up(0.3), "learned", [64])
+    endless = replace(found, by_seeds=None, by_misfit=Interval(PHI[0], PHI[-1], "the misfit of the law"))
+    assert endless.sentence().endswith("the interval from the misfit of the law has no end: *undecided*.")
 
 
 def test_other_encodings_are_fitted_apart():
