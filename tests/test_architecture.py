@@ -24,7 +24,6 @@ LAYERS = {
     "judge": 3,
     "experiments": 4,
     "measures": 4,
-    "analysis": 4,
     "serving": 4,
     "report": 5,
     "info": 6,

@@ -124,7 +124,7 @@ PAGE_COMMANDS = [
 ]
 HEADER_COMMANDS = [  # how to call a script, in its own first lines
     shlex.split(line.lstrip("# "))
-    for path in sorted(RECIPES.iterdir())
+    for path in sorted(path for path in RECIPES.iterdir() if path.is_file())
     for line in path.read_text(encoding="utf-8").splitlines()
     if re.match(r"(# )? {4}(\w+=\S+ )*(sh|sbatch|python) examples/", line)
 ]

@@ -25,7 +25,7 @@ WHOLE_FILE_CHARACTERS = 64 << 10  # up to this a lone .txt file without any sepa
 
 FORMATS = {".txt": "text", ".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet"}
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-READABLE = ".txt, .jsonl and .json (plain or .gz, .bz2, .xz, .zst) and .parquet"
+READABLE = ".txt, .jsonl, .ndjson and .json (plain or .gz, .bz2, .xz, .zst) and .parquet"
 
 
 def known_format(path: Path) -> str | None:

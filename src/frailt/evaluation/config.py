@@ -19,7 +19,8 @@ class EvaluateConfig(ExitSettings):
         data: prepared corpus with the checkpoint's own tokenizer. With tasks: what the shipped ones ask about, the
             validation stories of any prepared corpus, or a file or folder of stories; by default built-in ones.
         split: validation or train.
-        context: tokens per row; by default those of the run, or outside a run folder the longest the model takes.
+        context: tokens per row; by default those of the run, or outside a run folder, and with tasks, the longest the
+            model takes.
         iterations: how often looped groups run; by default as trained. One number, or one per group, as in [2,4].
             Several counts, as in 1..8 or 1,2,4,8, give the loss at each, all looped groups with the same.
         plot: PNG or SVG file for the curve over several counts, or over thresholds of early exit.

@@ -84,7 +84,7 @@ class TrainConfig:
             parameters, gradients and optimiser state are sharded, looped blocks gathered once a pass; auto is ddp.
         device: auto is a GPU where there is one.
         threads: CPU threads; by default torch's own choice.
-        seed: fixes initial weights, the order of rows, dropout.
+        seed: fixes initial weights, the order of rows, drawn iteration counts.
         evaluations: how often the loss on a share of the validation rows is measured while training, evenly spread.
         evaluation_share: that share, of rows, evenly spread and the same each time. At the end all are measured.
         evaluate_iterations: counts, such as 1..8 or 1,2,4,8, at which the loss is measured beside the layout's own, in

@@ -49,7 +49,7 @@ def share_of_rows(rows: int, share: float) -> list[int]:
 
 
 EVALUATION_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens of a pass without gradients that keep a device busy; at widths 64 and 256 a CPU core was slower with more."""
+"""Tokens of a pass without gradients that keep a device busy; at widths 64 and 256 a core was no faster with more."""
 _LOGITS_BYTES = 1 << 28
 
 
