@@ -100,10 +100,11 @@ def _about(records: Records, found: Sequence[Findings]) -> str:
     finished = counted(len(records.cells) - (max(left, 0) if records.wanted else 0), "finished run")
     return (
         f"{finished}{asked}: {_trained(records.cells)}, {budgets} over {sources}. Losses are nats per token {stories}. "
-        "Intervals are Student's, 95 % each, over seeds, and leave out what the choice of learning rates and of "
-        "validation stories adds; differences are paired by seed. *Undecided* is what an interval around 0, or a "
-        "single seed, leaves open; the size of an effect is called so where the half-width is above a third of the "
-        f"paper's. No number of the paper is in a column of ours; — is what was not run. {LOOKS}"
+        "Intervals are Student's over seeds, 95 % each: one in twenty misses. They leave out what the choice of "
+        "learning rates and of validation stories adds; differences are paired by seed. "
+        "*Undecided* is what an interval around 0, or a single seed, leaves open; the size of an effect is "
+        "called so where the half-width is above a third of the paper's. "
+        f"No number of the paper is in a column of ours; — is what was not run. {LOOKS}"
     )
 
 
