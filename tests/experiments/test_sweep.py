@@ -23,7 +23,7 @@ from frailt.experiments.grid import Grid
 from frailt.experiments.jobs import ClusterJobs
 from frailt.experiments.runner import Runner, SomeFailed, command_of
 from frailt.experiments.schedule import Schedule
-from frailt.experiments.sweep import check_same_protocol, read_grid, sweep
+from frailt.experiments.sweep import check_same_protocol, read_grid, sweep, with_one_precision
 from frailt.training.compiling import missing_for_compile
 from frailt.training.stopping import Stopped
 
@@ -275,6 +275,36 @@ def test_another_protocol_in_the_same_folder_is_refused_but_axes_may_grow(prepar
         ValueError, match=r"got one without 1 of them, such as 16_1\^2_.*: keep them, and choose with only"
     ):
         check_same_protocol(tmp_path, schedule(prepared, tmp_path, layouts=["1", "2"]).grid)
+
+
+def test_the_precision_is_found_once_for_all_cells_and_kept(prepared, tmp_path, monkeypatch):
+    asked = []
+
+    def choose(wanted, device, config):
+        asked.append(config.hidden_size)
+        return "bfloat16" if len(asked) == 1 else "float32"
+
+    monkeypatch.setattr("frailt.training.hardware.choose_precision", choose)
+    grid = schedule(prepared, tmp_path, widths=[16, 32, 7]).grid  # 7 cannot be built
+    config = SweepConfig(grid="", data="", out="")
+
+    def of(grid, out, config=config):
+        return with_one_precision(grid, 330, out, config).protocol.get("precision", "auto")
+
+    assert of(grid, tmp_path / "new") == "bfloat16"
+    assert asked == [32]
+    (tmp_path / "grid.yaml").write_text(
+        yaml.safe_dump(with_one_precision(grid, 330, tmp_path / "new", config).settings())
+    )
+    assert of(grid, tmp_path) == "float32"
+    cluster = SweepConfig(grid="", data="", out="", on="slurm", jobs=1)
+    assert of(grid, tmp_path, cluster) == "float32"
+    assert of(grid, tmp_path / "new", cluster) == "auto"
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid.settings()))
+    assert of(grid, tmp_path) == "auto", "cells of an earlier version may have chosen each for itself"
+    given = schedule(prepared, tmp_path, protocol=PROTOCOL | {"precision": "float32"}).grid
+    assert of(given, tmp_path / "new") == "float32"
+    assert len(asked) == 2
 
 
 # The command

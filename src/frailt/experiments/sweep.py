@@ -11,6 +11,8 @@ What is done is read from the runs themselves, so a sweep can be killed at any t
 """
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ def sweep(config: SweepConfig) -> str | None:
     """
     grid, data, out = read_grid(config), PreparedData.open(config.data), Path(config.out).expanduser()
     jobs, threads, gpus = _share_out(config)
+    grid = with_one_precision(grid, data.manifest.vocab_size, out, config)
     schedule = Schedule(grid, data, out, device=config.device, threads=threads)
     cells = [cell for cell in grid if not config.only or any(fnmatch(cell.name, wanted) for wanted in config.only)]
     if not cells:
@@ -77,14 +80,9 @@ def read_grid(config: SweepConfig) -> Grid:
 
 def check_same_protocol(out: Path, grid: Grid) -> None:
     """Raise a ValueError where the sweep in `out` has another protocol, or cells that `grid` has not: axes may grow."""
-    try:
-        began = yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if out.is_dir() and any(out.iterdir()):
-            raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
+    began = _began(out)
+    if began is None:
         return
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it") from error
     before, now = _flat(began), _flat(grid.settings())
     for name in sorted(before.keys() | now.keys()):
         if name.partition(".")[0] not in _MAY_GROW and before.get(name) != now.get(name):
@@ -98,6 +96,54 @@ def check_same_protocol(out: Path, grid: Grid) -> None:
             f"grid must keep the cells of the sweep in {out}, got one without {len(lost)} of them, such as "
             f"{min(lost)}: keep them, and choose with only"
         )
+
+
+def with_one_precision(grid: Grid, vocab_size: int, out: Path, config: SweepConfig) -> Grid:
+    """The grid with one precision for all of its cells, where its protocol leaves that to be found out.
+
+    On a CPU `auto` is what a short measurement says: cells that measured each for itself, beside others that run, could
+    differ in it. So it is measured once, at the greatest width, where most time goes, and kept in `grid.yaml`. On a
+    cluster, whose nodes are not this machine, each cell chooses.
+
+    Raises:
+        FileExistsError, ValueError: `out` holds something else, or a damaged sweep.
+    """
+    if grid.protocol.get("precision", "auto") != "auto":
+        return grid
+    began = _began(out)
+    if began is not None:
+        protocol = began.get("protocol") if isinstance(began, dict) else None
+        precision = protocol.get("precision", "auto") if isinstance(protocol, dict) else "auto"
+    else:
+        precision = "auto" if config.on == "slurm" else _precision_here(grid, vocab_size, config.device)
+    return grid if precision == "auto" else replace(grid, protocol={**grid.protocol, "precision": precision})
+
+
+def _precision_here(grid: Grid, vocab_size: int, device: str) -> str:
+    from frailt.training.build import model_config  # here because they load torch
+    from frailt.training.hardware import choose_device, choose_precision
+
+    for cell in sorted(grid, key=lambda cell: cell.width, reverse=True):
+        with suppress(ValueError):  # a cell that cannot be trained says so when its turn comes
+            train = grid.train_config(replace(cell, learning_rate=1.0), "", "")
+            return choose_precision("auto", choose_device(device), model_config(train, vocab_size))
+    return "auto"
+
+
+def _began(out: Path) -> Any:
+    """What `grid.yaml` says; None in a new or empty folder.
+
+    Raises:
+        FileExistsError, ValueError: `out` holds something else, or a damaged sweep.
+    """
+    try:
+        return yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        if out.is_dir() and any(out.iterdir()):
+            raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
+        return None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it") from error
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
