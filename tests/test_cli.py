@@ -183,6 +183,9 @@ PARSING = [
         "report, judge, judge-quality, measure, real-stories, compare, got 'nonsense'",
     ),
     ([*TRAIN, "--nope", "1"], "--nope is no option of frailt train"),
+    ([*TRAIN, "--layout", "8"], "--layout is no option of frailt train (is it --model.layout?); --help lists them"),
+    ([*TRAIN, "--model.hiden_size=8"], "(is it --model.hidden_size?); --help"),
+    ([*TRAIN, "--learning-rat", "1"], "(is it --learning_rate?)"),
     ([*TRAIN, "--nope=1"], "--nope=1 is no option of frailt train"),
     ([*TRAIN, "--model.nope", "1"], "--model.nope is no option of frailt train"),
     ([*TRAIN, "stray"], "stray is no option of frailt train"),
@@ -212,7 +215,7 @@ def test_what_cannot_be_parsed_is_one_line_that_names_it(arguments, said, capfd)
 
 
 FILES = [
-    ("stepss: 3\n", "stepss is no option of frailt train"),
+    ("stepss: 3\n", "stepss is no option of frailt train (is it steps?); --help lists them"),
     ("model:\n  nope: 3\n", "model.nope is no option of frailt train"),
     ("steps: many\n", "steps must be int or null, got 'many'"),
     ("data: 5\n", "data must be str, got 5"),

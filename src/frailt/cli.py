@@ -8,8 +8,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
@@ -191,7 +192,7 @@ def _parse(name: str, arguments: list[str]) -> Any:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     command = COMMANDS[name]
     config_class: Callable = _load(command.config)
-    parser = ArgumentParser(prog=f"frailt {name}", description=command.about, exit_on_error=False)
+    parser = ArgumentParser(prog=f"frailt {name}", description=command.about, exit_on_error=False, allow_abbrev=False)
     about = "YAML file with any of the options below."
     if command.takes_presets:
         about += f" Or a preset: {', '.join(presets())}."
@@ -299,12 +300,11 @@ def _reworded(message: str, config_class: Callable, command: str) -> str:
         shown = value if re.match(r"[-.\d\[{]", value) else repr(value)
         return f"{field} must be {_type_in_words(_type_of(config_class, field))}, got {shown}"
     if found := re.fullmatch(r"unrecognized arguments: (.*)", message):
-        return f"{found[1].split()[0]} is no option of frailt {command}; --help lists them"
+        return _no_option(found[1].split()[0], config_class, command)
     if found := re.fullmatch(
         r"(?:Group '([\w.]+)' does not accept option|Option) '([\w.]+)'(?: is not accepted)?", message
     ):
-        option = ".".join(filter(None, found.groups()))
-        return f"{option} is no option of frailt {command}; --help lists them"
+        return _no_option(".".join(filter(None, found.groups())), config_class, command)
     if found := re.fullmatch(r"the following arguments are required: (.*)", message):
         return f"{found[1]} must be given"
     if found := re.fullmatch(r'Parser key "([\w.]+)": (.*)', message):
@@ -316,6 +316,23 @@ def _reworded(message: str, config_class: Callable, command: str) -> str:
             f"config must hold settings such as 'seed: 1', got {message.removeprefix('Unexpected config:').strip()!r}"
         )
     return message
+
+
+def _no_option(given: str, config_class: Callable, command: str) -> str:
+    """That there is no such option, and which may be meant: one that ends alike (`--layout`), or is spelt nearly so."""
+    dashes, name = re.fullmatch(r"(-*)([^=]*).*", given, re.DOTALL).groups()  # type: ignore[union-attr]
+    names = list(_names_of(config_class))
+    alike = [each for each in names if each.endswith(f".{name}")] or get_close_matches(name, names, n=1, cutoff=0.75)
+    hint = f" (is it {dashes}{alike[0]}?)" if alike and (dashes or "=" not in given) else ""
+    return f"{given} is no option of frailt {command}{hint}; --help lists them"
+
+
+def _names_of(config_class: Any) -> Iterator[str]:
+    """The options of a command, those of nested settings with dots."""
+    for name, kind in get_type_hints(config_class).items():
+        yield name
+        for inner in (each for each in (kind, *get_args(kind)) if is_dataclass(each)):
+            yield from (f"{name}.{each}" for each in _names_of(inner))
 
 
 def _type_of(config_class: Any, field: str) -> Any:
