@@ -179,6 +179,13 @@ def test_a_tree_with_changes_is_named(sweep, text_of):
     assert "`+` stands for changes that were not committed" in text_of(sweep)
 
 
+def test_steps_that_training_left_out_are_named(sweep, text_of):
+    write_sweep(sweep, lambda *cell: 2.5, layouts=["8", "2"], seeds=[0])
+    assert "no finite number" not in text_of(sweep)
+    write_run(sweep / "cells" / "rough", layout="8", seed=1, nats=2.6, record={"skipped_steps": 3})
+    assert "| steps left out, their loss or gradient being no finite number | `rough` 3" in text_of(sweep)
+
+
 def test_nothing_is_left_out_of_a_whole_sweep(sweep, text_of):
     text = text_of(write_sweep(sweep, lambda *cell: 2.5, layouts=["8"], seeds=[0]))
     assert "Left out" not in text
@@ -258,6 +265,7 @@ def test_a_matched_sweep_has_no_number_of_the_paper(sweep, text_of):
     assert "(the paper" not in text
     assert [row[7] for row in table_with(text, "baseline")[1:]] == ["—"]
     assert "`8` paper" not in text
+    assert "\nNot known: in a matched sweep widths or budgets differ by layout.\n" in text
 
 
 HOSTILE = "<script>alert(1)</script> | *x* `y` [z](w)"

@@ -189,6 +189,41 @@ def test_rates_are_compared_by_the_seeds_that_all_of_them_have(sweep):
     assert study.rates[0].at_edge
 
 
+def test_rates_without_a_common_seed_are_not_chosen_by_the_luck_of_their_seeds(sweep):
+    for seed, rate in ((0, 0.006), (1, 0.006), (2, 0.006), (3, 0.012), (4, 0.012)):
+        nats = 2.0 if rate == 0.006 else 1.9
+        write_run(sweep / "cells" / f"seed {seed}", layout="2", seed=seed, rate=rate, nats=nats)
+    [study] = studies(read(sweep).cells)
+    assert [cell.seed for cell in study.cells] == [0, 1, 2]
+    assert study.rates == ()
+    assert study.left_out == tuple(
+        f"seed {seed}: its learning rate has no seed in common with 0.006, which more seeds have" for seed in (3, 4)
+    )
+
+
+def test_how_often_loops_run_in_training_is_no_setting_of_a_layout_without_one(sweep):
+    def counts(kind):
+        return {"config": {"iteration_counts": {"kind": kind}}}
+
+    write_sweep(sweep, lambda *cell: 2.0, layouts=["2", "8", "1"], seeds=[0], **counts("fixed"))
+    write_sweep(sweep, lambda *cell: 2.0, layouts=["2^4", "4^2"], seeds=[0], **counts("uniform"))
+    write_run(sweep / "cells" / "other", layout="1^8", **counts("poisson"))
+    found = read(sweep)
+    assert len(found.cells) == 5
+    assert len(found.left_out) == 1
+    assert found.left_out[0].startswith("other: iteration_counts must be")
+
+
+def test_precision_is_what_was_computed_in_not_what_was_asked_for(sweep):
+    write_sweep(sweep, lambda *cell: 2.0, layouts=["2"], seeds=[0, 1], config={"precision": "auto"})
+    write_sweep(sweep, lambda *cell: 2.0, layouts=["2"], seeds=[2], config={"precision": "float32"})
+    other = {"config": {"precision": "auto"}, "record": {"precision": "bfloat16"}}
+    write_sweep(sweep, lambda *cell: 2.0, layouts=["2"], seeds=[3], **other)
+    found = read(sweep)
+    assert [cell.seed for cell in found.cells] == [0, 1, 2]
+    assert found.left_out == ("64_2_1-passes_seed-3: precision must be float32 as in most cells, got bfloat16",)
+
+
 def test_searched_rates_are_read_with_their_trials(whole):
     trials = [{"learning_rate": 0.01, "nats_per_token": None}, {"learning_rate": 0.003, "nats_per_token": 2.5}]
     chosen = {"layout": "2^4", "width": 64, "encoding": "learned", "learning_rate": 0.003, "trials": trials}

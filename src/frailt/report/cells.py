@@ -84,6 +84,8 @@ class Cell:
     training_s: float
     """Without validation and the first step, in which blocks are compiled."""
     tokens_per_s: float
+    skipped_steps: int
+    """Optimiser steps left out, since loss or gradient was no finite number."""
     compiled: str
     """What was compiled: off, block or whole."""
     machine: str
@@ -151,6 +153,7 @@ def cell_of(
         tokens=count(record, "tokens"),
         training_s=steady_s(positive(record, "training_s"), at(record, "first_step_s")),
         tokens_per_s=positive(record, "tokens_per_s"),
+        skipped_steps=count(record, "skipped_steps", least=0) if at(record, "skipped_steps") is not None else 0,
         compiled=str(at(record, "compile") or "unknown"),
         machine=_machine(record),
         precision=str(at(record, "precision") or "unknown"),

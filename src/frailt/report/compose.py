@@ -36,8 +36,10 @@ def compose(records: Records | None, told: Told = NOTHING, cutoff: float = 1.0) 
     """
     judging = Judging(told, cutoff)
     beside = score_sections.blocks_of(judging)
-    blocks, summary = _of_sweeps(records, beside) if records is not None else _of_stories(told, beside)
+    found = [Findings(study) for study in studies(records.cells)] if records is not None else []
+    blocks, summary = _of_sweeps(records, found, beside) if records is not None else _of_stories(told, beside)
     left_out = [*(records.left_out if records is not None else ()), *told.left_out]
+    left_out += [line for each in found for line in each.study.left_out]
     if left_out:
         blocks += [Heading(2, "Left out"), Bullets(tuple(map(plain, left_out)))]
     return Document(
@@ -48,8 +50,7 @@ def compose(records: Records | None, told: Told = NOTHING, cutoff: float = 1.0) 
     )
 
 
-def _of_sweeps(records: Records, beside: Sequence[Block]) -> tuple[list[Block], list[str]]:
-    found = [Findings(study) for study in studies(records.cells)]
+def _of_sweeps(records: Records, found: Sequence[Findings], beside: Sequence[Block]) -> tuple[list[Block], list[str]]:
     blocks: list[Block] = [Paragraph(_about(records, found))]
     for title, part in _PARTS:
         blocks.append(Heading(2, title))

@@ -49,6 +49,8 @@ class Findings:
 
     @cached_property
     def _fitted(self) -> tuple[list[Worth], list[str]]:
+        if self.study.matched is not None:  # the law is one of layers at one width and one budget
+            return [], ["in a matched sweep widths or budgets differ by layout"]
         trained: dict[str, set[int]] = {}  # widths of each encoding
         for variant, width in self.losses.cells:
             if variant.layout.is_looped:

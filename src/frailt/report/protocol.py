@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from frailt.experiments.records import Run
+from frailt.experiments.records import Run, at
+from frailt.model.layout import Layout
 
 AXES = frozenset(
     {
@@ -30,12 +31,26 @@ Settings = dict[str, Any]
 
 
 def settings_of(run: Run) -> Settings:
-    """The fingerprint of the data, and the settings that cells must share, by dotted name."""
+    """The fingerprint of the data, and the settings that cells must share, by dotted name.
+
+    The precision is the one that was computed in, where the record has it: `auto` may be either. How often loops run in
+    training is no setting of a layout without one.
+    """
     flat: Settings = {"data_hash": run.record["data"]["data_hash"]}
     for name, value in run.config.items():
         inner = value if name == "model" and isinstance(value, dict) else None
         flat |= {f"model.{key}": each for key, each in inner.items()} if inner is not None else {name: value}
-    return {name: value for name, value in flat.items() if name not in AXES | WITHOUT_BEARING}
+    if (precision := at(run.record, "precision")) is not None:
+        flat["precision"] = precision
+    without = AXES | WITHOUT_BEARING | (frozenset() if _is_looped(run) else {"iteration_counts"})
+    return {name: value for name, value in flat.items() if name not in without}
+
+
+def _is_looped(run: Run) -> bool:
+    try:
+        return Layout.parse(str(run.record["model"]["layout"])).is_looped
+    except (KeyError, ValueError):  # a damaged record is named when it is read as a cell
+        return True
 
 
 def protocol_of(runs: Mapping[str, Run]) -> Settings:

@@ -18,6 +18,8 @@ class Study:
     cells: tuple[Cell, ...]
     rates: tuple[Rate, ...]
     """Chosen here, where cells were trained at several rates."""
+    left_out: tuple[str, ...] = ()
+    """What is not compared, with the reason."""
 
     @property
     def losses(self) -> Losses:
@@ -42,23 +44,28 @@ def _study(budget: str, matched: Matched | None, cells: Sequence[Cell]) -> Study
     groups: dict[tuple[Variant, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.variant, cell.width), []).append(cell)
-    kept, rates = [], []
+    kept, rates, left_out = [], [], list[str]()
     for (variant, width), group in sorted(groups.items(), key=lambda item: (item[0][1], item[0][0].order)):
-        trials = _mean_by_rate(group)
-        chosen = min(trials, key=lambda rate: (trials[rate], rate))
+        seeds = _by_rate(group)
+        shared = set.intersection(*map(set, seeds.values()))
+        # Rates compare over the seeds that all of them have. Without any the best mean would be a choice among seeds.
+        trials = {rate: fmean(by[seed] for seed in shared or by) for rate, by in seeds.items()}
+        chosen = min(trials, key=lambda rate: (0 if shared else -len(seeds[rate]), trials[rate], rate))
+        if not shared:
+            left_out += [
+                f"{cell.name}: its learning rate has no seed in common with {chosen:g}, which more seeds have"
+                for cell in group
+                if cell.learning_rate != chosen
+            ]
         kept += sorted((cell for cell in group if cell.learning_rate == chosen), key=lambda cell: cell.seed)
-        if len(trials) > 1:
+        if len(trials) > 1 and shared:
             rates.append(Rate(variant, width, budget, chosen, tuple(sorted(trials.items()))))
-    return Study(budget, matched, tuple(kept), tuple(rates))
+    return Study(budget, matched, tuple(kept), tuple(rates), tuple(left_out))
 
 
-def _mean_by_rate(cells: Sequence[Cell]) -> dict[float, float]:
-    """The mean of what rates are chosen by, over the seeds that all rates have, or over each one's where none has."""
+def _by_rate(cells: Sequence[Cell]) -> dict[float, dict[int, float]]:
+    """What rates are chosen by, for each seed of each."""
     seeds: dict[float, dict[int, float]] = {}
     for cell in cells:
         seeds.setdefault(cell.learning_rate, {})[cell.seed] = cell.chosen_by
-    shared = set.intersection(*map(set, seeds.values()))
-    return {
-        rate: fmean(value for seed, value in by_seed.items() if seed in shared or not shared)
-        for rate, by_seed in seeds.items()
-    }
+    return seeds

@@ -158,6 +158,9 @@ def of_protocol(protocol: Settings, cells: Sequence[Cell]) -> Table:
         ("made by frailt", {cell.version for cell in cells}),
     ):
         rows.append((name, ", ".join(map(code, sorted(values)))))
+    if skipped := [cell for cell in cells if cell.skipped_steps]:
+        named = ", ".join(f"{code(cell.name)} {cell.skipped_steps}" for cell in skipped)
+        rows.append(("steps left out, their loss or gradient being no finite number", named))
     if any(cell.version.endswith("+") for cell in cells):
         rows.append(("", "`+` stands for changes that were not committed"))
     return Table(("setting", "value"), tuple(rows), labels=2)
