@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,15 @@ def test_local_jobs_have_their_threads_and_share_the_gpus(tmp_path):
     assert (tmp_path / "one").read_text().split()[1] == os.environ.get("CUDA_VISIBLE_DEVICES", "None")
 
 
+def test_gpus_are_shared_out_among_those_that_the_user_lets_us_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
+    jobs = LocalJobs(2, 1, gpus=2)
+    show = python("import os, time; time.sleep(0.5); print(os.environ['CUDA_VISIBLE_DEVICES'])")
+    for started in [jobs.start(str(i), show, tmp_path / str(i)) for i in range(2)]:
+        wait_for(started)
+    assert [(tmp_path / str(i)).read_text() for i in range(2)] == ["2\n", "5\n"]
+
+
 def test_a_local_job_is_asked_to_end(tmp_path):
     job = LocalJobs(1, 1).start("one", python("import time; print('up', flush=True); time.sleep(60)"), tmp_path / "log")
     while "up" not in (tmp_path / "log").read_text():
@@ -62,6 +72,22 @@ def test_a_cluster_job_gives_the_exit_code_of_its_command(cluster, tmp_path):
     assert (tmp_path / "log").read_text() == "here\n"
 
 
+@pytest.mark.parametrize("signal_", [signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM])
+def test_a_cluster_job_whose_time_is_nearly_over_saves_and_ends_as_it_says(signal_, tmp_path):
+    log = tmp_path / "log"
+    saves = (
+        "import signal, sys, time\nfor each in (signal.SIGUSR1, signal.SIGTERM):\n"
+        "    signal.signal(each, lambda *got: sys.exit(75))\nprint('up', flush=True); time.sleep(60)"
+    )
+    on_node = f"import sys; from frailt.experiments.jobs import _run; sys.exit(_run({python(saves)!r}, {str(log)!r}))"
+    job = subprocess.Popen(python(on_node))
+    while not log.exists() or "up" not in log.read_text():
+        time.sleep(0.02)
+    time.sleep(0.1)  # it listens for signals right after it has started the command
+    job.send_signal(signal_)
+    assert job.wait(timeout=60) == 75
+
+
 def test_a_job_that_another_sweep_submitted_is_found_while_it_has_not_ended(cluster, tmp_path, monkeypatch):
     submitted = cluster.start("cells/one", python(""), tmp_path / "log")
     again = ClusterJobs(tmp_path / "submitit", 2, {}, cluster="local")
@@ -76,10 +102,11 @@ def test_a_job_that_another_sweep_submitted_is_found_while_it_has_not_ended(clus
     assert again.find("cells/one") is None
 
 
-def test_settings_that_submitit_does_not_know_are_refused_in_a_line(tmp_path):
+@pytest.mark.parametrize("wrong", [{"partitions": "gpu"}, {"timeout_min": 0.5}])
+def test_settings_that_submitit_does_not_know_are_refused_in_a_line(wrong, tmp_path):
     pytest.importorskip("submitit")
     with pytest.raises(ValueError, match="slurm must be settings of submitit"):
-        ClusterJobs(tmp_path, 1, {"partitions": "gpu"}, cluster="local")
+        ClusterJobs(tmp_path, 1, wrong, cluster="local")
 
 
 def test_no_cluster_is_one_line(tmp_path, monkeypatch):

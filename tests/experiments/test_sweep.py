@@ -18,12 +18,13 @@ import yaml
 
 from frailt.cli import main
 from frailt.data.packing import PreparedData
+from frailt.experiments import schedule as schedules
 from frailt.experiments.config import SweepConfig
 from frailt.experiments.grid import Grid
 from frailt.experiments.jobs import ClusterJobs
 from frailt.experiments.runner import Runner, SomeFailed, command_of
 from frailt.experiments.schedule import Schedule
-from frailt.experiments.sweep import check_same_protocol, read_grid, sweep, with_one_precision
+from frailt.experiments.sweep import check_same_protocol, read_grid, sweep
 from frailt.training.compiling import missing_for_compile
 from frailt.training.stopping import Stopped
 
@@ -137,8 +138,24 @@ def test_matched_time_is_measured_first(prepared, tmp_path):
     # The fakes train `1^2` a third as fast as `1`, after a first step that compiles.
     assert jobs.configs["cells/16_1^2_300-steps_lr-0.01_seed-0"].steps == 100
     assert jobs.configs["cells/16_1_300-steps_lr-0.01_seed-0"].steps == 300
+    assert jobs.configs[timings[0]].evaluations == 1
     alike = "off" if missing_for_compile(torch.device("cpu")) else "block"
     assert {config.compile for config in jobs.configs.values()} == {alike}
+
+
+def test_every_learning_rate_is_matched_to_one_measured_time(prepared, tmp_path):
+    jobs, _ = run(
+        prepared, tmp_path, match="time", reference="1", budgets=[{"steps": 300}], learning_rates=[0.01, 0.02]
+    )
+    assert sum(name.startswith("trials/") for name in jobs.started) == 2
+    assert len({config.steps for config in jobs.configs.values() if config.model.layout == "1^2"} - {50}) == 1
+
+
+def test_a_match_is_solved_once_for_all_seeds(prepared, tmp_path, monkeypatch):
+    solved, solve = [], schedules.changes
+    monkeypatch.setattr(schedules, "changes", lambda grid, cell, *more: solved.append(cell) or solve(grid, cell, *more))
+    run(prepared, tmp_path, match="params", reference="1", seeds=[0, 1, 2])
+    assert sorted(cell.layout for cell in solved) == ["1", "1^2"]
 
 
 # What goes wrong
@@ -277,36 +294,6 @@ def test_another_protocol_in_the_same_folder_is_refused_but_axes_may_grow(prepar
         check_same_protocol(tmp_path, schedule(prepared, tmp_path, layouts=["1", "2"]).grid)
 
 
-def test_the_precision_is_found_once_for_all_cells_and_kept(prepared, tmp_path, monkeypatch):
-    asked = []
-
-    def choose(wanted, device, config):
-        asked.append(config.hidden_size)
-        return "bfloat16" if len(asked) == 1 else "float32"
-
-    monkeypatch.setattr("frailt.training.hardware.choose_precision", choose)
-    grid = schedule(prepared, tmp_path, widths=[16, 32, 7]).grid  # 7 cannot be built
-    config = SweepConfig(grid="", data="", out="")
-
-    def of(grid, out, config=config):
-        return with_one_precision(grid, 330, out, config).protocol.get("precision", "auto")
-
-    assert of(grid, tmp_path / "new") == "bfloat16"
-    assert asked == [32]
-    (tmp_path / "grid.yaml").write_text(
-        yaml.safe_dump(with_one_precision(grid, 330, tmp_path / "new", config).settings())
-    )
-    assert of(grid, tmp_path) == "float32"
-    cluster = SweepConfig(grid="", data="", out="", on="slurm", jobs=1)
-    assert of(grid, tmp_path, cluster) == "float32"
-    assert of(grid, tmp_path / "new", cluster) == "auto"
-    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid.settings()))
-    assert of(grid, tmp_path) == "auto", "cells of an earlier version may have chosen each for itself"
-    given = schedule(prepared, tmp_path, protocol=PROTOCOL | {"precision": "float32"}).grid
-    assert of(given, tmp_path / "new") == "float32"
-    assert len(asked) == 2
-
-
 # The command
 
 
@@ -371,6 +358,18 @@ def test_a_folder_of_something_else_is_left_alone(prepared, tmp_path, capsys):
     (tmp_path / "sweep" / "thesis.tex").write_text("")
     assert main(command(prepared, tmp_path)) == 2
     assert "out must be a new or empty folder, or that of a sweep" in capsys.readouterr().err
+
+
+def test_a_sweep_that_ended_before_it_wrote_its_grid_can_be_started_again(prepared, tmp_path, monkeypatch):
+    def full(path, text):
+        path.with_name(f".{path.name}.partial").write_text("")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("frailt.experiments.sweep.write_whole", full)
+    assert main(command(prepared, tmp_path)) == 2
+    assert sorted(entry.name for entry in (tmp_path / "sweep").iterdir()) == [".grid.yaml.partial", ".lock"]
+    monkeypatch.undo()
+    check_same_protocol(tmp_path / "sweep", schedule(prepared, tmp_path).grid)
 
 
 def test_two_sweeps_in_one_folder_are_refused(prepared, tmp_path, capsys):

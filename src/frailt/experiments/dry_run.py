@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from frailt.planning.config import PlanConfig
 from frailt.planning.plan import Plan, plan
 from frailt.training.config import TrainConfig
+from frailt.training.hardware import with_threads
 
 from .grid import Cell
 from .schedule import CannotRun, Schedule
@@ -24,8 +25,20 @@ class _Line:
     measured: bool
 
 
-def dry_run(schedule: Schedule, cells: list[Cell], jobs: int) -> str:
-    """The plan as a table, and in total; a cell that cannot be trained is named with the reason."""
+def dry_run(schedule: Schedule, cells: list[Cell], jobs: int, gpus: int = 0) -> str:
+    """The plan as a table, and in total; a cell that cannot be trained is named with the reason.
+
+    Args:
+        schedule: what is due.
+        cells: those wanted.
+        jobs: how many run at a time.
+        gpus: among how many GPUs of this machine; 0 where they do not run on such.
+    """
+    with with_threads(schedule.threads):  # as each cell will, beside the others
+        return _dry_run(schedule, cells, jobs, max(1.0, jobs / gpus) if gpus else 1.0)
+
+
+def _dry_run(schedule: Schedule, cells: list[Cell], jobs: int, sharing: float) -> str:
     alike: dict[Cell, list[Cell]] = defaultdict(list)
     for cell in cells:
         alike[replace(cell, seed=0)].append(cell)
@@ -33,7 +46,7 @@ def dry_run(schedule: Schedule, cells: list[Cell], jobs: int) -> str:
     searched: set[Cell] = set()
     for kind, members in alike.items():
         try:
-            line = _planned(schedule, members, rate)
+            line = _planned(schedule, members, rate, sharing)
         except (CannotRun, ValueError) as error:
             notes.append(f"cannot be trained: {members[0].name} and its other seeds: {error}")
             continue
@@ -53,7 +66,7 @@ def dry_run(schedule: Schedule, cells: list[Cell], jobs: int) -> str:
     return "\n".join([*table, "", *notes])
 
 
-def _planned(schedule: Schedule, cells: list[Cell], flops_per_s: float | None) -> _Line:
+def _planned(schedule: Schedule, cells: list[Cell], flops_per_s: float | None, sharing: float) -> _Line:
     config = schedule.config_for_plan(cells[0])
     settings = {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
     planned = plan(PlanConfig(**settings, flops_per_s=flops_per_s))
@@ -62,7 +75,7 @@ def _planned(schedule: Schedule, cells: list[Cell], flops_per_s: float | None) -
         plan=planned,
         cells=len(cells),
         finished=sum(schedule.is_finished(cell) for cell in cells),
-        tokens_per_s=measured or planned.tokens_per_s,
+        tokens_per_s=measured or planned.tokens_per_s / sharing,
         measured=measured is not None,
     )
 

@@ -44,7 +44,7 @@ class LocalJobs:
     Args:
         slots: how many at a time.
         threads: CPU threads of each.
-        gpus: GPUs of this machine.
+        gpus: GPUs of this machine that may be used.
     """
 
     def __init__(self, slots: int, threads: int, gpus: int = 0) -> None:
@@ -55,8 +55,9 @@ class LocalJobs:
         """Start a process in a session of its own: an interrupt from the keyboard is the sweep's to pass on."""
         slot = next(i for i in range(self.slots) if i not in self._running or self._running[i].exit_code() is not None)
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
-        if self.gpus > 1:
-            environment["CUDA_VISIBLE_DEVICES"] = str(slot % self.gpus)
+        if self.gpus > 1:  # of those that this process may use
+            visible = [gpu.strip() for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
+            environment["CUDA_VISIBLE_DEVICES"] = (visible or list(map(str, range(self.gpus))))[slot % self.gpus]
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
@@ -111,7 +112,7 @@ class ClusterJobs:
         try:
             self._executor = submitit.AutoExecutor(folder=str(folder), cluster=cluster)
             self._executor.update_parameters(**parameters)
-        except (RuntimeError, TypeError, NameError, ValueError) as error:
+        except (RuntimeError, TypeError, NameError, ValueError, AssertionError) as error:
             raise ValueError(f"slurm must be settings of submitit on a cluster: {error}") from error
 
     def start(self, name: str, command: Sequence[str], log: Path) -> "ClusterJob":
@@ -154,9 +155,16 @@ class ClusterJob:
 
 
 def _run(command: list[str], log: str) -> int:
-    """On the node: the command, its output appended to `log`, and signals passed on to it."""
+    """On the node: the command, its output appended to `log`, and signals passed on to it.
+
+    SIGUSR2 is how submitit says that the job's time is nearly over; training saves on SIGUSR1, and ends with the exit
+    code that says that the same command goes on.
+    """
     with open(log, "ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda got, frame: process.send_signal(got))
+    passed_on = {
+        signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGUSR1, signal.SIGUSR2: signal.SIGUSR1
+    }  # fmt: skip
+    for number in passed_on:
+        signal.signal(number, lambda got, frame: process.send_signal(passed_on[signal.Signals(got)]))
     return process.wait()

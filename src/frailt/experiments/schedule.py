@@ -43,11 +43,12 @@ class Schedule:
 
     def __init__(self, grid: Grid, data: PreparedData, out: Path, *, device: str, threads: int | None) -> None:
         self.grid, self.data, self.out = grid, data, out
-        self.where = {"device": device, "threads": threads}
+        self.where, self.threads = {"device": device, "threads": threads}, threads
         train = data.split("train")
         context = grid.train_config(_any_rate(next(iter(grid))), "", "").context
         self.rows = len(train.rows(context)) if isinstance(train, TokenStream) else None
         self._finished: dict[str, State] = {}
+        self._solved: dict[tuple[Cell, tuple[float, float] | None], dict[str, Any]] = {}
 
     def due(self, cell: Cell) -> list[Task]:
         """What must run now so that `cell` gets on: trials, or its own run; nothing where that is finished.
@@ -134,14 +135,21 @@ class Schedule:
             if waiting := [task for task in (own, reference) if self.state(task).status == "unfinished"]:
                 return waiting, None
             rates = _steady_rate(own.record()), _steady_rate(reference.record())
-        changed: dict[str, Any] = {}
-        if self.grid.match != "time" or rates is not None:
-            changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows, rates)
+        changed = self._changes(cell, rates) if self.grid.match != "time" or rates is not None else {}
         return [], self._run(cell, self.out / folder / cell.name, **changed)
 
+    def _changes(self, cell: Cell, rates: tuple[float, float] | None = None) -> dict[str, Any]:
+        """What matching changes, which is the same for every seed and is solved once."""
+        key = replace(cell, seed=0), rates
+        if key not in self._solved:
+            self._solved[key] = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows, rates)
+        return dict(self._solved[key])
+
     def _timing(self, cell: Cell) -> Task:
-        timed = replace(cell, seed=0, unit="steps", amount=TIMING_STEPS, searched=False)
-        return self._run(timed, self.out / "trials" / timed.name)
+        """The run that measures how fast cells like this one go: at any learning rate alike, so at the first."""
+        rate = (self.grid.search.rates if self.grid.search else self.grid.learning_rates or [1.0])[0]
+        timed = replace(cell, seed=0, unit="steps", amount=TIMING_STEPS, searched=False, learning_rate=rate)
+        return self._run(timed, self.out / "trials" / timed.name, evaluations=1)
 
     def _run(self, cell: Cell, folder: Path, **changed: Any) -> Task:
         config = self.grid.train_config(cell, str(self.data.folder), str(folder), **self.where, **changed)
@@ -160,9 +168,7 @@ class Schedule:
             ValueError: its sizes do not fit, or nothing matches.
         """
         cell = _any_rate(cell)
-        changed = {}
-        if self.grid.match != "time":
-            changed = changes(self.grid, cell, self.data.manifest.vocab_size, self.rows)
+        changed = self._changes(cell) if self.grid.match != "time" else {}
         return self._run(cell, self.out / "cells" / cell.name, **changed).config
 
     def is_finished(self, cell: Cell) -> bool:

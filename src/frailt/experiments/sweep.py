@@ -11,8 +11,6 @@ What is done is read from the runs themselves, so a sweep can be killed at any t
 """
 
 import os
-from contextlib import suppress
-from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -23,12 +21,14 @@ from frailt.data.locks import locked
 from frailt.data.packing import PreparedData
 from frailt.data.whole_files import write_whole
 
+from .alike import began_alike, chosen_alike
 from .config import SweepConfig
 from .grid import Grid, grids
 from .jobs import ClusterJobs, Jobs, LocalJobs
 from .runner import Runner
 from .schedule import Schedule
 
+_OURS_BEFORE_A_GRID = {".lock", ".grid.yaml.partial"}
 _MAY_GROW = {"layouts", "widths", "encodings", "seeds", "budgets", "learning_rates", "also"}
 
 
@@ -43,17 +43,20 @@ def sweep(config: SweepConfig) -> str | None:
     """
     grid, data, out = read_grid(config), PreparedData.open(config.data), Path(config.out).expanduser()
     jobs, threads, gpus = _share_out(config)
-    grid = with_one_precision(grid, data.manifest.vocab_size, out, config)
-    schedule = Schedule(grid, data, out, device=config.device, threads=threads)
+    began = _began(out)
+    grid = began_alike(grid, began) if began is not None else grid
+    check_same_protocol(out, grid)
     cells = [cell for cell in grid if not config.only or any(fnmatch(cell.name, wanted) for wanted in config.only)]
     if not cells:
         example = next(iter(grid)).name
         raise ValueError(f"only must match names of cells, such as {example}, got {', '.join(config.only)}")
-    check_same_protocol(out, grid)
+    if began is None and config.on == "local":
+        grid = chosen_alike(grid, data, config.device, threads)
+    schedule = Schedule(grid, data, out, device=config.device, threads=threads)
     if config.dry_run:
         from .dry_run import dry_run
 
-        return dry_run(schedule, cells, jobs)
+        return dry_run(schedule, cells, jobs, gpus)
     with locked(out, "sweep"):
         write_whole(out / "grid.yaml", yaml.safe_dump(grid.settings(), sort_keys=False))
         place: Jobs = LocalJobs(jobs, threads or 1, gpus)
@@ -98,40 +101,8 @@ def check_same_protocol(out: Path, grid: Grid) -> None:
         )
 
 
-def with_one_precision(grid: Grid, vocab_size: int, out: Path, config: SweepConfig) -> Grid:
-    """The grid with one precision for all of its cells, where its protocol leaves that to be found out.
-
-    On a CPU `auto` is what a short measurement says: cells that measured each for itself, beside others that run, could
-    differ in it. So it is measured once, at the greatest width, where most time goes, and kept in `grid.yaml`. On a
-    cluster, whose nodes are not this machine, each cell chooses.
-
-    Raises:
-        FileExistsError, ValueError: `out` holds something else, or a damaged sweep.
-    """
-    if grid.protocol.get("precision", "auto") != "auto":
-        return grid
-    began = _began(out)
-    if began is not None:
-        protocol = began.get("protocol") if isinstance(began, dict) else None
-        precision = protocol.get("precision", "auto") if isinstance(protocol, dict) else "auto"
-    else:
-        precision = "auto" if config.on == "slurm" else _precision_here(grid, vocab_size, config.device)
-    return grid if precision == "auto" else replace(grid, protocol={**grid.protocol, "precision": precision})
-
-
-def _precision_here(grid: Grid, vocab_size: int, device: str) -> str:
-    from frailt.training.build import model_config  # here because they load torch
-    from frailt.training.hardware import choose_device, choose_precision
-
-    for cell in sorted(grid, key=lambda cell: cell.width, reverse=True):
-        with suppress(ValueError):  # a cell that cannot be trained says so when its turn comes
-            train = grid.train_config(replace(cell, learning_rate=1.0), "", "")
-            return choose_precision("auto", choose_device(device), model_config(train, vocab_size))
-    return "auto"
-
-
 def _began(out: Path) -> Any:
-    """What `grid.yaml` says; None in a new or empty folder.
+    """What `grid.yaml` says; None in a folder that is new, empty, or of a sweep that ended before it wrote that.
 
     Raises:
         FileExistsError, ValueError: `out` holds something else, or a damaged sweep.
@@ -139,7 +110,7 @@ def _began(out: Path) -> Any:
     try:
         return yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and {entry.name for entry in out.iterdir()} - _OURS_BEFORE_A_GRID:
             raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
         return None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -54,7 +54,7 @@ def choose(
     precision = choose_precision(precision, device)
     ceiling = matmul_flops_per_s(device, precision)
     flops = steps * config.tokens_per_step * expected_training_flops(config, model.config)
-    expected_s = flops / (ceiling * TYPICAL_UTILISATION * processes.count)
+    expected_s = expected_seconds(flops, ceiling * processes.count)
     compiling = record.get("compile", "auto") if config.compile == "auto" else config.compile
     parallel = config.parallel
     if parallel == "auto":
@@ -72,6 +72,11 @@ def choose(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # what was measured here is not the run's
     return processes.told_by_first(chosen)
+
+
+def expected_seconds(flops: float, matmul_flops_per_s: float) -> float:
+    """A guess at the seconds that a run of so many FLOPs takes."""
+    return flops / (matmul_flops_per_s * TYPICAL_UTILISATION)
 
 
 def _attention(

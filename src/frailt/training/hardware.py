@@ -5,7 +5,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import torch
@@ -128,6 +129,17 @@ def matmul_flops_per_s(device: torch.device, precision: str) -> float:
             torch.cuda.synchronize(device)
 
     return 2 * size**3 / min(_seconds(product, 10))  # a ceiling: the least disturbed one
+
+
+@contextmanager
+def with_threads(threads: int | None) -> Iterator[None]:
+    """Let torch compute with so many CPU threads, and afterwards with as many as before; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _seconds(run: Callable[[], None], repeats: int) -> list[float]:
