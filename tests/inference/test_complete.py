@@ -8,7 +8,7 @@ from transformers import LogitsProcessorList
 
 from frailt import FraiLTConfig, FraiLTForCausalLM
 from frailt.cli import main
-from frailt.inference.cache import InPlaceCache
+from frailt.inference.cache import InPlaceCache, InPlaceLayer
 from frailt.inference.decoding import Decoder
 from frailt.inference.drawing import Drawn, Greedy
 from frailt.inference.prompts import read_prompts
@@ -70,6 +70,22 @@ def test_the_cache_serves_generate_as_it_is():
     model, [prompt] = model_of(), prompts_of([9])
     cache = InPlaceCache(model.config.num_hidden_layers, 71)
     assert by_generate(model, prompt, None, past_key_values=cache) == by_generate(model, prompt, None)
+
+
+def test_attention_gets_keys_and_values_that_its_fused_kernel_takes():
+    layer, whole = InPlaceLayer(9), torch.rand(2, 3, 9, 16)
+    for begin, end in ((0, 5), (5, 8), (8, 9)):
+        keys, values = layer.update(whole[:, :, begin:end], whole[:, :, begin:end] + 1)
+        assert keys.equal(whole[:, :, :end])
+        assert values.equal(whole[:, :, :end] + 1)
+        assert keys.stride(-1) == 1 or end - begin == 1  # else it takes the scores of all pairs apart
+
+
+def test_rotations_that_depend_on_the_length_are_refused():
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 2, "long_factor": [2.0] * 2}
+    rope |= {"original_max_position_embeddings": 32, "factor": 4.0}
+    with pytest.raises(ValueError, match=r"rope_type must be one whose rotations are the same .* got longrope"):
+        Decoder(model_of(rope_parameters=rope))
 
 
 def test_a_full_cache_is_an_error_and_not_a_wrong_answer():

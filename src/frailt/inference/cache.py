@@ -59,7 +59,10 @@ class InPlaceLayer(CacheLayerMixin):
         self.keys[..., begin:end] = key_states.transpose(-1, -2)
         self.values[:, :, begin:end] = value_states
         self.filled = end
-        return self.keys[..., :end].transpose(-1, -2), self.values[:, :, :end]
+        if begin == 0:  # torch's fused attention wants keys as they came, not transposed
+            return key_states, value_states
+        keys = self.keys[..., :end].transpose(-1, -2)
+        return keys if end - begin == 1 else keys.contiguous(), self.values[:, :, :end]
 
     def get_seq_length(self) -> int:
         """How many tokens are there."""

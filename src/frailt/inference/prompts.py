@@ -20,7 +20,7 @@ def read_prompts(path: str | Path | None = None, field: str = "prompts") -> list
     """
     file = SHIPPED if path is None else Path(path).expanduser()
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # editors may begin it with a byte order mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{field} must be UTF-8 text, got other bytes at {error.start} in {file}") from error
     found = _of_yaml(text, file, field) if file.suffix in (".yaml", ".yml") else text.splitlines()

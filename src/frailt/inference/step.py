@@ -34,11 +34,17 @@ class Step:
         compiled: whether the step is compiled when it first runs.
 
     Raises:
-        ValueError: the step shall be compiled, and what that needs is not here.
+        ValueError: the step shall be compiled, and what that needs is not here; or rotations depend on how many tokens
+            there are.
     """
 
     def __init__(self, model: FraiLTForCausalLM, *, compiled: bool = False) -> None:
         self.model = model
+        if (kind := model.model.rotary_emb.rope_type) == "longrope":
+            raise ValueError(
+                f"rope_type must be one whose rotations are the same for short and long texts, got {kind}: such models "
+                "tell stories with model.generate"
+            )
         places = torch.arange(model.config.max_position_embeddings, device=model.device)
         like = torch.zeros(1, device=model.device, dtype=model.dtype)
         # Rotations of all positions of the context, (positions, K); each step looks its own up.
