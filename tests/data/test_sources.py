@@ -278,6 +278,21 @@ def test_a_json_file_that_is_one_array_is_told(tmp_path):
     fails(tmp_path / "a.json", "line 1: a JSON object is needed on every line, got list")
 
 
+def test_a_json_file_that_is_one_long_line_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "BLOCK_BYTES", 10)
+    (tmp_path / "a.json").write_text('\n\n  [{"text": "a"},' + " " * 100_000)
+    monkeypatch.setattr(readers, "LONGEST_DOCUMENT_CHARACTERS", 20)
+    fails(tmp_path / "a.json", "line 3: a JSON object is needed on every line, got list")
+    (tmp_path / "b.jsonl").write_text('{"text": "a"}\n{"text": "' + "b" * 100_000)
+    fails(tmp_path / "b.jsonl", "line 2: a JSON object is needed on every line, got one without an end")
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": ' + "[" * 100_000, '{"text": 1' + "0" * 5000 + "}"])
+def test_json_that_python_gives_up_on_is_told_with_its_line(line, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' + line + "\n")
+    fails(tmp_path / "a.jsonl", "a.jsonl, line 2: not one JSON value")
+
+
 def test_a_separator_that_never_occurs_is_told(tmp_path):
     path = write(tmp_path, "a.txt", ["word " * 99] * 200, separator="####")
     fails(path, r"separator '<\|endoftext\|>' does not occur anywhere; set separator")

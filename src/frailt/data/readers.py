@@ -146,8 +146,11 @@ def _text_documents(path: Path, separator: str, one_of_many: bool) -> Iterator[s
 
 
 def _json_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
-    number, rest = 0, ""
+    number, rest, begun = 0, "", False
     for text in _text_blocks(path):
+        if not begun and (begun := bool(text.strip())) and (first := text.lstrip()).startswith("["):
+            line = number + 1 + text[: -len(first)].count("\n")  # said at once: it may be all of a large file
+            raise ValueError(f"{path}, line {line}: a JSON object is needed on every line, got list")
         *lines, rest = (rest + text).split("\n")
         for line in lines:
             number += 1
@@ -157,6 +160,10 @@ def _json_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
                 skip -= 1
             else:
                 yield _json_document(line, text_field, f"{path}, line {number}")
+        if len(rest) > LONGEST_DOCUMENT_CHARACTERS:
+            raise ValueError(
+                f"{path}, line {number + 1}: a JSON object is needed on every line, got one without an end"
+            )
     if rest.strip() and not skip:
         yield _json_document(rest, text_field, f"{path}, line {number + 1} (the last)")
 
@@ -164,7 +171,7 @@ def _json_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
 def _json_document(line: str, text_field: str, where: str) -> str:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ValueError(f"{where}: not one JSON value, is the file cut short? ({first_line(error)})") from error
     if not isinstance(row, dict):
         raise ValueError(f"{where}: a JSON object is needed on every line, got {type(row).__name__}")
