@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from frailt.cli import _parse, main
 from frailt.data.whole_files import damage
 from frailt.exports import hub
 from frailt.exports.config import ExportConfig
 from frailt.training.checkpoint import load_checkpoint
+
+from . import llama_in_numpy
 
 DOCUMENTED = [
     shlex.split(line, comments=True)
@@ -70,6 +72,25 @@ def test_a_run_folder_stands_for_its_last_checkpoint(run, capsys, tmp_path):
     assert said(capsys, "--checkpoint", run, "--to", "llama", "--out", tmp_path / "a")
     assert damage(tmp_path / "a") is None
     assert "Trained by frailt" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_the_licence_that_somebody_wrote_into_the_card_goes_along(saved, tmp_path):
+    card = saved() / "README.md"
+    card.write_text(card.read_text().replace("cc-by-4.0", "mit"))
+    assert main(["export", "--checkpoint", str(card.parent), "--to", "llama", "--out", str(tmp_path / "a")]) == 0
+    assert "license: mit" in (tmp_path / "a" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("to", ["llama", "hub", "gguf"])
+def test_the_chat_template_goes_along(to, saved, tmp_path):
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    checkpoint, out = saved(), tmp_path / "out.gguf"
+    (checkpoint / "chat_template.jinja").write_text(template)
+    assert main(["export", "--checkpoint", str(checkpoint), "--to", to, "--out", str(out)]) == 0
+    if to == "gguf":
+        assert llama_in_numpy.read(out)[0]["tokenizer.chat_template"] == template
+    else:
+        assert AutoTokenizer.from_pretrained(str(out)).chat_template == template
 
 
 # What is refused

@@ -81,6 +81,7 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerFast":
         raise ValueError(f"tokenizer {source!r} has no tokenizer.json; only fast tokenizers are supported")
     special = SpecialTokens(bos=loaded.bos_token, eos=loaded.eos_token, unk=loaded.unk_token, pad=loaded.pad_token)
     tokenizer = _wrap(loaded.backend_tokenizer, special, source)
+    tokenizer.chat_template = loaded.chat_template
     if (path / SENTENCEPIECE_FILE).is_file():
         tokenizer.sentencepiece_model = _if_same(tokenizer, (path / SENTENCEPIECE_FILE).read_bytes())
     return tokenizer

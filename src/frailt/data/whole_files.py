@@ -10,6 +10,9 @@ from pathlib import Path
 HASHES = "files.json"
 """In a sealed folder: the SHA-256 of every other file in it."""
 
+_MAY_BE_EDITED = {"README.md"}
+"""A model's card is for people to write in: its licence, say."""
+
 
 def write_whole(path: Path, text: str) -> None:
     """Write under another name, then rename: a file that is there is whole."""
@@ -70,10 +73,12 @@ def tidy(parent: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, in words; None where every file has its hash."""
+    """What is wrong with a sealed folder, in words; None where every file has its hash, but those people may edit."""
     try:
         hashes = json.loads((folder / HASHES).read_text(encoding="utf-8"))
         for name, expected in hashes.items():
+            if name in _MAY_BE_EDITED:
+                continue
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"

@@ -64,6 +64,9 @@ def add_vocabulary(writer: Any, tokenizer: PreTrainedTokenizerFast, vocab_size: 
         writer.add_unk_token_id(tokenizer.unk_token_id)
     if tokenizer.pad_token_id is not None:
         writer.add_pad_token_id(tokenizer.pad_token_id)
+    if template := tokenizer.chat_template:
+        named = template.items() if isinstance(template, dict) else ()
+        writer.add_chat_template([{"name": name, "template": each} for name, each in named] or template)
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(model.normalizer_spec.add_dummy_prefix)

@@ -2,10 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from frailt.data.tokenizer import story_token_ids
 from frailt.inference.generate import encode
@@ -91,8 +90,3 @@ class Prompts:
             param=field,
             code="context_length_exceeded",
         )
-
-
-def chat_template(folder: Path) -> str | None:
-    """The template that lies with a checkpoint, which `load_checkpoint` leaves aside."""
-    return AutoTokenizer.from_pretrained(str(folder)).chat_template

@@ -12,11 +12,10 @@ from frailt.data.tokenizer import story_token_ids
 from frailt.inference.batch import Batch
 from frailt.inference.graphs import RECORDED_AFTER
 from frailt.inference.step import Step
-from frailt.training.checkpoint import checkpoint_folder, load_checkpoint, quiet_transformers
+from frailt.training.checkpoint import load_checkpoint, quiet_transformers
 from frailt.training.hardware import choose_device
 
 from .config import ServeConfig
-from .prompts import chat_template
 
 
 def serve(config: ServeConfig) -> None:
@@ -65,7 +64,6 @@ def _load(config: ServeConfig) -> tuple[Step, PreTrainedTokenizerFast]:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     model, tokenizer = load_checkpoint(config.checkpoint, device=device, iterations=config.iterations)
-    tokenizer.chat_template = chat_template(checkpoint_folder(config.checkpoint))
     step = Step(model.eval(), compiled=config.compile == "on")
     bos, _ = story_token_ids(tokenizer)
     steps = 3 if step.graphs is None else RECORDED_AFTER + 1
