@@ -1,6 +1,5 @@
 """Telling stories: from a prompt, a file of prompts, or nothing, in batches; a story ends at the next BOS or at EOS."""
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from frailt.training.hardware import choose_device
 from . import llama_cpp
 from .config import GenerateConfig
 from .decoding import Decoder
+from .detokenizer import Detokenizer
 from .drawing import Sampling
 from .prompts import read_prompts
 from .threads import choose_threads
-
-_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
@@ -129,20 +127,13 @@ def stream(
     tokens = encode(tokenizer, prompt, decoder.model.config.max_position_embeddings)
     stops = story_token_ids(tokenizer)[1]
     choice = sampling.choice(decoder.model, [(seed, 0)])
-    new: list[int] = []
-    shown = ""
+    text = Detokenizer(tokenizer, tokens[1:])
     for token in decoder.stream(tokens, choice, stops=stops, max_new_tokens=max_new_tokens):
         if token in stops:
             break
-        new.append(token)
-        settled = len(new)
-        while settled and _BYTE_PIECE.fullmatch(str(tokenizer.convert_ids_to_tokens(new[settled - 1]))):
-            settled -= 1  # bytes are decoded together: what a run of them says is known at its end
-        text = continuation(tokenizer, tokens, new[:settled]).rstrip("\ufffd")  # nor is half a character shown
-        if len(text) > len(shown):
-            yield text[len(shown) :]
-            shown = text
-    yield continuation(tokenizer, tokens, new)[len(shown) :]
+        if new := text.add(token):
+            yield new
+    yield text.end()
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> list[int]:

@@ -8,6 +8,7 @@ from functools import partial
 
 from transformers import PreTrainedTokenizerFast
 
+from frailt.inference.detokenizer import Detokenizer
 from frailt.inference.drawing import Sampling
 
 from .choosing import numbers_of
@@ -16,7 +17,7 @@ from .fields import Asked
 from .prompts import Prompts
 from .teller import Teller
 from .telling import FAILED, STOPPING, Row
-from .text import Detokenizer, Told
+from .text import Told
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,8 @@
-"""Text out of tokens while they come: nothing is shown that a later token could change."""
+"""What a reader sees of a text while it is told: nothing that a later token could change, and no stop string."""
 
-import re
 from collections.abc import Sequence
 
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
-
-_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
-_UNKNOWN = "\ufffd"
-
-
-class Detokenizer:
-    """The text of tokens behind a prompt, piece by piece; all pieces together are what `continuation` gives.
-
-    Only the last tokens are decoded again for each new one, so that a long text costs as much per token as a short one.
-
-    Args:
-        tokenizer: of the model.
-        prompt: ids before the text, without BOS.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt: Sequence[int]) -> None:
-        self._backend = tokenizer.backend_tokenizer
-        # A first token loses its leading space, and bytes are decoded together: begin one token before the last bytes.
-        begin = max(_settled(self._backend, prompt) - 1, 0)
-        self._tokens = list(prompt[begin:])
-        self._shown = len(self._decode(self._tokens))
-
-    def add(self, token: int) -> str:
-        """What is certain now and was not before."""
-        self._tokens.append(token)
-        settled = _settled(self._backend, self._tokens)  # what a run of bytes says is known at its end
-        whole = self._decode(self._tokens[:settled])
-        text = whole.removesuffix(
-            _UNKNOWN
-        )  # nor is the beginning of a character shown, which is decoded to one of these
-        new = text[self._shown :]
-        self._shown = max(self._shown, len(text))
-        if settled == len(self._tokens) and text == whole:
-            self._tokens = self._tokens[-1:]
-            self._shown = len(self._decode(self._tokens))
-        return new
-
-    def end(self) -> str:
-        """What waited."""
-        return self._decode(self._tokens)[self._shown :]
-
-    def _decode(self, tokens: Sequence[int]) -> str:
-        return self._backend.decode(list(tokens), skip_special_tokens=False)
-
-
-def _settled(backend: Tokenizer, tokens: Sequence[int]) -> int:
-    """How many tokens there are before the bytes that these end in."""
-    settled = len(tokens)
-    while settled and _BYTE_PIECE.fullmatch(backend.id_to_token(tokens[settled - 1]) or ""):
-        settled -= 1
-    return settled
+from frailt.inference.detokenizer import Detokenizer
 
 
 class StopStrings:
