@@ -171,6 +171,18 @@ def test_finished_completions_are_left_and_other_settings_refused(run, few, tmp_
     assert "out holds completions with another sampling" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("damage", [lambda lines: lines.unlink(), lambda lines: lines.write_text("")])
+def test_damaged_completions_are_told_again(damage, run, few, tmp_path, capsys):
+    assert main(command(tmp_path / "out", run, more=few)) == 0
+    lines = tmp_path / "out" / "2^2" / "completions.jsonl"
+    whole = lines.read_text()
+    damage(lines)
+    capsys.readouterr()
+    assert main(command(tmp_path / "out", run, more=few)) == 0
+    assert "completions.jsonl beside it is damaged, and both are written anew" in capsys.readouterr().err
+    assert lines.read_text() == whole
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [

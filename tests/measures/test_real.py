@@ -24,6 +24,9 @@ def test_real_stories_are_true_continuations_that_can_be_measured(prepared, plai
     before = (out / "completions.json").stat().st_mtime_ns
     assert main(["real-stories", "--data", str(prepared), "--out", str(out), "--stories", "3"]) == 0
     assert (out / "completions.json").stat().st_mtime_ns == before
+    (out / "completions.jsonl").write_text("")
+    assert main(["real-stories", "--data", str(prepared), "--out", str(out), "--stories", "3"]) == 0
+    assert read_completions(out).stories == read.stories
     assert measure(out, evaluator=plain_run, corpus=prepared) == 0
     record = record_of(out)
     assert record["measures"]["ended"]["mean"] == 1

@@ -29,7 +29,7 @@ from .generate import continuation, encode
 from .prompts import read_prompts
 from .threads import choose_threads
 
-_RECORD = "completions.json"
+_RECORD, _LINES = "completions.json", "completions.jsonl"
 
 
 def complete(config: CompleteConfig) -> str:
@@ -99,9 +99,10 @@ def _complete_one(
         for (i, sample), each in zip(asked, found, strict=True)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "completions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(folder / _LINES, "".join(json.dumps(row) + "\n" for row in rows))
     record = {
         **settings,
+        "lines_sha256": sha256(folder / _LINES),
         "seed": run.seed,
         "data_hash": run.data_hash,
         "trained_tokens": run.trained_tokens,
@@ -153,10 +154,14 @@ def _finished(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        print(f"frailt complete: {path} is damaged, and is written anew", file=sys.stderr)
-        return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        lines = sha256(folder / _LINES)
+        if found.get("lines_sha256", lines) == lines:  # which records of earlier versions have not
+            return found
+    except (OSError, ValueError, AttributeError):
+        pass
+    print(f"frailt complete: {path} or {_LINES} beside it is damaged, and both are written anew", file=sys.stderr)
+    return None
 
 
 def _check_same(found: dict[str, Any], settings: dict[str, Any], folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from frailt.data.packing import PreparedData
 from frailt.data.texts import texts
 from frailt.data.tokenizer import encode_stories
-from frailt.data.whole_files import write_whole
+from frailt.data.whole_files import sha256, write_whole
 from frailt.inference.prompts import read_prompts
 from frailt.training.run_folder import versions
 
@@ -67,6 +67,7 @@ def real_stories(config: RealStoriesConfig) -> str:
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "completions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    record["lines_sha256"] = sha256(out / "completions.jsonl")
     write_whole(out / "completions.json", json.dumps(record, indent=1) + "\n")
     return f"{out}: {len(rows)} real stories"
 
@@ -102,4 +103,5 @@ def _is_there(out: Path, settings: dict[str, Any]) -> bool:
         same = False
     if not same:
         raise FileExistsError(f"out holds other completions, got {out}: choose another, or remove it")
-    return True
+    lines = out / "completions.jsonl"
+    return lines.is_file() and found.get("lines_sha256", "") in ("", sha256(lines))  # earlier versions noted none

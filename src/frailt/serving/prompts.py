@@ -40,14 +40,19 @@ class Prompts:
                 param="messages",
                 code="no_chat_template",
             )
-        self._check_length(sum(len(message["content"].encode()) for message in asked.messages), "messages")
+        self._check_length(sum(len(part.encode()) for each in asked.messages for part in each.values()), "messages")
         try:
             text: Any = self._tokenizer.apply_chat_template(asked.messages, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # a template refuses what it does not know by raising, whatever it likes
             raise Refused(
                 400, f"messages do not fit the chat template: {' '.join(str(error).split())[:200]}", param="messages"
             ) from error
+        self._check_length(len(text.encode()), "messages")
         ids = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
+        if self._tokenizer.unk_token_id is not None and self._tokenizer.unk_token_id in ids:
+            raise Refused(
+                400, "messages must be made of characters that the tokenizer knows, got others", param="messages"
+            )
         return [self._fitting(ids if ids[:1] == [self._bos] else [self._bos, *ids], "messages")]
 
     def before(self, ids: Sequence[int]) -> Sequence[int]:
