@@ -7,16 +7,18 @@ Llama with a layer for every block application.
 import re
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedConfig
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from .configuration_frailt import FraiLTConfig
 from .layout import Application, Layout
 from .modeling_frailt import FraiLTForCausalLM
+
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 _SHARED_FIELDS = (
     "vocab_size",
@@ -67,14 +69,12 @@ def unroll(model: FraiLTForCausalLM) -> LlamaForCausalLM:
     applications = Layout.parse(config.layout).applications(config.iterations)
     added = [_added_vector(model, application) for application in applications]
     biased = any(vector is not None for vector in added[1:])
-    llama = LlamaForCausalLM(
-        LlamaConfig(
-            num_hidden_layers=len(applications),
-            mlp_bias=biased,
-            attn_implementation=config._attn_implementation,
-            **_shared_fields(config) | ({} if added[0] is None else {"tie_word_embeddings": False}),
-        )
-    ).to(device=model.device, dtype=model.dtype)
+    unrolled = LlamaConfig(
+        num_hidden_layers=len(applications),
+        mlp_bias=biased,
+        attn_implementation=config._attn_implementation,
+        **_shared_fields(config) | ({} if added[0] is None else {"tie_word_embeddings": False}),
+    )
     own = model.state_dict()
     state = {name: own[name] for name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")}
     if added[0] is not None:
@@ -91,9 +91,7 @@ def unroll(model: FraiLTForCausalLM) -> LlamaForCausalLM:
                 target + "mlp.up_proj.bias": zeros(config.intermediate_size),
                 target + "mlp.down_proj.bias": zeros(config.hidden_size) if following is None else following,
             }
-    _copy_weights(state, llama)
-    _copy_rope(model, llama)
-    return llama.train(model.training)
+    return _with_copies(LlamaForCausalLM, unrolled, state, model)
 
 
 def from_llama(llama: LlamaForCausalLM) -> FraiLTForCausalLM:
@@ -108,16 +106,13 @@ def from_llama(llama: LlamaForCausalLM) -> FraiLTForCausalLM:
             f"attention_bias and mlp_bias must be false, got {config.attention_bias} and {config.mlp_bias}: "
             f"a FraiLT block has no biases"
         )
-    model = FraiLTForCausalLM(
-        FraiLTConfig(
-            layout=str(config.num_hidden_layers),
-            attn_implementation=config._attn_implementation,
-            **_shared_fields(config) | {"attention_dropout": config.attention_dropout or 0.0},
-        )
-    ).to(device=llama.device, dtype=llama.dtype)
-    _copy_weights({_from_llama_name(name): value for name, value in llama.state_dict().items()}, model)
-    _copy_rope(llama, model)
-    return model.train(llama.training)
+    plain = FraiLTConfig(
+        layout=str(config.num_hidden_layers),
+        attn_implementation=config._attn_implementation,
+        **_shared_fields(config) | {"attention_dropout": config.attention_dropout or 0.0},
+    )
+    state = {_from_llama_name(name): value for name, value in llama.state_dict().items()}
+    return _with_copies(FraiLTForCausalLM, plain, state, llama)
 
 
 def load_llama2c(path: str | Path) -> FraiLTForCausalLM:
@@ -197,7 +192,7 @@ def load_llama2c(path: str | Path) -> FraiLTForCausalLM:
             block + "mlp.up_proj.weight": arrays["w3"][layer],
         }
     model = FraiLTForCausalLM(config)
-    _copy_weights(state, model)
+    model.load_state_dict(state, strict=True)
     return model.eval()
 
 
@@ -230,12 +225,15 @@ def _shared_fields(config: PreTrainedConfig) -> dict[str, Any]:
     return {name: deepcopy(getattr(config, name)) for name in _SHARED_FIELDS}
 
 
-def _copy_rope(source: Any, target: Any) -> None:
-    """Copy the frequencies too: they are in no state dict, and `.to(dtype)` has rounded the target's."""
+def _with_copies(kind: type[Model], config: PreTrainedConfig, state: dict[str, Tensor], source: Any) -> Model:
+    """A model with copies of the tensors of `state`, in their type and place, and of the rotations of `source`.
+
+    Rotations are in no state dict. Nothing is drawn first, which would take longer than all the rest.
+    """
+    with torch.device("meta"):
+        model = kind(config)
+    model.load_state_dict({name: value.detach().clone() for name, value in state.items()}, strict=True, assign=True)
+    model.tie_weights()
     for name, buffer in source.model.rotary_emb.named_buffers():
-        setattr(target.model.rotary_emb, name, buffer.clone())
-
-
-def _copy_weights(state: dict[str, Tensor], target: torch.nn.Module) -> None:
-    with torch.no_grad():
-        target.load_state_dict(state, strict=True)
+        setattr(model.model.rotary_emb, name, buffer.clone())
+    return model.train(source.training)
