@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from frailt import FraiLTForCausalLM, FraiLTModel
@@ -159,6 +160,20 @@ def test_training_mode_and_gradient_checkpointing_are_each_ones_own():
     assert block.gradient_checkpointing
     assert not view.model.slots[4].training
     assert not model.eval().with_iterations(5).model.slots[4].training
+
+
+def test_dropout_of_adapters_is_off_in_a_view_that_is_evaluated_and_on_in_the_model_that_is_trained():
+    adapters = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], lora_dropout=0.5, init_lora_weights=False)
+    model = tiny_model("1,(2)^3")
+    tuned = get_peft_model(model, adapters).train()
+    view = model.with_iterations(2).eval()
+    assert view(tokens()).logits.equal(view(tokens()).logits)
+    assert not model(tokens()).logits.equal(model(tokens()).logits)
+    tuned.eval()
+    assert model.with_iterations(3)(tokens()).logits.equal(model(tokens()).logits)
+    assert {id(each) for each in view.parameters()} == {id(each) for each in model.parameters()}
+    view(tokens(), labels=tokens()).loss.backward()
+    assert all(each.grad is not None for name, each in tuned.named_parameters() if "lora_" in name)
 
 
 def test_attention_is_chosen_for_each_alone():

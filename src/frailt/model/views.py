@@ -1,7 +1,7 @@
 """Another way through a model that is there: a view with slots and caches of its own and the same weights."""
 
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import TypeVar
 
 import torch
@@ -53,10 +53,24 @@ def _share(own: nn.Module, other: nn.Module) -> None:
         if child is None or theirs is None:  # a slot that `other` has not
             if child is not None:
                 child.training = other.training
-        elif type(theirs) is not type(child) or _owns_tensors(theirs):
+        elif type(theirs) is not type(child):
+            own._modules[name] = _in_a_mode_of_its_own(theirs)
+        elif _owns_tensors(theirs):  # no mode matters to these
             own._modules[name] = theirs
         else:
             _share(child, theirs)
+
+
+def _in_a_mode_of_its_own(module: nn.Module) -> nn.Module:
+    """A module with the very tensors of another, whose training mode, and that of all in it, is its own.
+
+    What somebody put in the place of ours, such as LoRA's layers, may have dropout.
+    """
+    twin = copy(module)  # both have the same dictionaries of parameters and buffers
+    twin._modules = {
+        name: child if child is None else _in_a_mode_of_its_own(child) for name, child in module._modules.items()
+    }
+    return twin
 
 
 def _owns_tensors(module: nn.Module) -> bool:
