@@ -213,6 +213,13 @@ def test_a_yaml_file_of_something_else_is_refused(text, tmp_path):
         read_prompts(tmp_path / "p.yaml")
 
 
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.yaml"])
+def test_a_byte_order_mark_is_no_part_of_a_beginning(name, tmp_path):
+    text = "Once upon\n" if name.endswith("txt") else "- Once upon\n"
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_prompts(tmp_path / name) == ["Once upon"]
+
+
 def test_the_reference_beginnings_are_read(reference_data):
     assert len(read_prompts(reference_data / "story-beginnings.yaml")) == 44
 
