@@ -1,6 +1,7 @@
 """Decoding speed of frailt, plain and compiled, against transformers' generate on a Llama of equal depth.
 
     python benchmarks/generate.py [--widths 64 256 512] [--batches 1 8 44 256] [--rounds 3]
+    python benchmarks/generate.py --widths 64 256 --batches 1 --layouts 8 2^4 --prompt_tokens 2000 --tokens 10
 
 Contenders take turns in one process, some tokens each, in an order that rotates; a ratio is of the same run. All rows
 have prompts of one length and none ends, which suits plain generate best: nothing is padded and nothing dropped.
@@ -22,7 +23,7 @@ import report
 
 TOKENS = {64: 200, 256: 100, 512: 50}
 """New tokens per row and round by width; above width 64 a quarter where there are more than 44 rows."""
-PROMPT_TOKENS = 16
+PROMPT_TOKENS = page.SHORT
 DEPTH = 8
 FIRST_TOKENS, FIRST_TOKENS_CUDA = 3, 12
 """Of the first call, which compiles; on a GPU a graph is recorded too, after some steps."""
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--layouts", nargs="+", default=["8", "2^4", "1^8"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, help="new tokens per row and round, in place of those by width")
+    parser.add_argument("--prompt_tokens", type=int, default=PROMPT_TOKENS, help="tokens of each prompt")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--machine", default="", help="its name, in place of the one found")
@@ -51,10 +53,13 @@ class Contenders:
         width: hidden size.
         layouts: ours, of depth 8.
         device: where.
+        prompt: tokens of each prompt.
         modes: of our step, off or on.
     """
 
-    def __init__(self, width: int, layouts: list[str], device: str, modes: tuple[str, ...] = ("off", "on")) -> None:
+    def __init__(
+        self, width: int, layouts: list[str], device: str, prompt: int, modes: tuple[str, ...] = ("off", "on")
+    ) -> None:
         import torch
         from transformers import LlamaForCausalLM
 
@@ -68,16 +73,16 @@ class Contenders:
             torch.manual_seed(0)
             config = FraiLTConfig(
                 layout=layout or str(DEPTH), hidden_size=width, num_attention_heads=8, vocab_size=512,
-                max_position_embeddings=512,
+                max_position_embeddings=512 + prompt,
             )  # fmt: skip
             model = FraiLTForCausalLM(config).eval().to(device)
             if layout is None:
                 llama = to_llama(model).eval().to(device)
                 assert isinstance(llama, LlamaForCausalLM)
-                self._add("generate", layout or str(DEPTH), "off", llama, by_generate(llama))
+                self._add("generate", layout or str(DEPTH), "off", llama, by_generate(llama, prompt))
                 continue
             for mode in modes:
-                self._add("frailt", layout, mode, model, by_decoder(Decoder(model, mode)))
+                self._add("frailt", layout, mode, model, by_decoder(Decoder(model, mode), prompt))
 
     def _add(self, kind: str, layout: str, mode: str, model: Any, run: Callable[[int, int], None]) -> None:
         name = f"{kind} {layout} {mode}"
@@ -86,29 +91,29 @@ class Contenders:
         self.about[name] = {"kind": kind, "layout": layout, "compile": mode, "weight_bytes": sum(weights.values())}
 
 
-def by_generate(model: Any) -> Callable[[int, int], None]:
+def by_generate(model: Any, prompt: int) -> Callable[[int, int], None]:
     import torch
     from transformers import GenerationConfig
 
     model.generation_config.eos_token_id = None
 
     def run(batch: int, tokens: int) -> None:
-        ids = torch.full((batch, PROMPT_TOKENS), 7, device=model.device)
+        ids = torch.full((batch, prompt), 7, device=model.device)
         settings = GenerationConfig(
             max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0, bos_token_id=1
         )
         with torch.inference_mode():
             found = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-        assert found.shape[1] == PROMPT_TOKENS + tokens
+        assert found.shape[1] == prompt + tokens
 
     return run
 
 
-def by_decoder(decoder: Any) -> Callable[[int, int], None]:
+def by_decoder(decoder: Any, prompt: int) -> Callable[[int, int], None]:
     from frailt.inference.drawing import Greedy
 
     def run(batch: int, tokens: int) -> None:
-        prompts = [[7] * PROMPT_TOKENS] * batch
+        prompts = [[7] * prompt] * batch
         found = decoder.decode(prompts, Greedy(), stops=[], max_new_tokens=tokens, batch_size=batch)
         assert all(len(each.tokens) == tokens for each in found)
 
@@ -159,16 +164,17 @@ def main() -> None:
         for width in options.widths:
             contenders = None
             for batch in options.batches:
-                name = f"width {width}, batch {batch}"
+                prompt = options.prompt_tokens
+                name = f"width {width}, batch {batch}" + (f", prompt {prompt}" if prompt != PROMPT_TOKENS else "")
                 if name in record["cells"] and not options.again:
                     print(f"{name}: recorded already")
                     continue
                 print(name, flush=True)
                 modes = ("off",) if options.smoke else ("off", "on")
-                contenders = contenders or Contenders(width, options.layouts, options.device, modes)
+                contenders = contenders or Contenders(width, options.layouts, options.device, prompt, modes)
                 by_width = TOKENS[max((w for w in TOKENS if w <= width), default=min(TOKENS))]
                 tokens = options.tokens or (by_width if batch <= 44 or width <= 64 else by_width // 4)
-                cell = {"hidden_size": width, "batch": batch, "tokens": tokens, "prompt_tokens": PROMPT_TOKENS}
+                cell = {"hidden_size": width, "batch": batch, "tokens": tokens, "prompt_tokens": prompt}
                 first_tokens = FIRST_TOKENS_CUDA if options.device.startswith("cuda") else FIRST_TOKENS
                 record["cells"][name] = cell | {
                     "contenders": measure(contenders, batch, tokens, options.rounds, first_tokens)

@@ -169,8 +169,11 @@ def test_the_page_on_decoding_is_what_the_records_say(script):
     }
     for entry, rates in zip(entries.values(), ([80.0, 100.0], [90.0, 90.0], [250.0, 210.0]), strict=True):
         entry |= {"tokens_per_s": rates, "first_token_s": 0.0123}
-    cell = {"hidden_size": 64, "batch": 44, "tokens": 20, "prompt_tokens": 3, "contenders": entries}
+    cell = {"hidden_size": 64, "batch": 44, "tokens": 20, "prompt_tokens": 16, "contenders": entries}
     page = script("generation_page").render([record(cells={"c": cell, "d": cell | {"hidden_size": 256, "batch": 1}})])
+    assert "### Width 64, 44 rows, 20 tokens each behind 2,000 read\n" in script("generation_page").render(
+        [record(cells={"c": cell | {"prompt_tokens": 2000}})]
+    )
     _, generate, plain, compiled = rows_of(page, "Width 64, 44 rows, 20 tokens each")
     assert generate[3:] == ["90 (80–100)", "—", "12", "—", "0.9"]
     assert plain[3:] == ["90 (90–90)", "1.00 (0.90–1.12)", "12", "—", "0.3"]
