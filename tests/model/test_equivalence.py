@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
 from frailt import FraiLTConfig, FraiLTForCausalLM, Layout
@@ -221,6 +223,25 @@ def test_the_model_compiles_whole_and_stays_the_model():
     theirs.loss.backward()
     for (name, weight), other in zip(model.named_parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(other.grad, weight.grad, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rows_without_padding_have_no_mask_but_packed_ones_do(compiled, monkeypatch):
+    masks = []
+
+    def attention(module, query, key, value, attention_mask, **kwargs):
+        masks.append(attention_mask)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._local_mapping, "sdpa", attention)
+    model = tiny_model("1^2", attn_implementation="sdpa")
+    torch._dynamo.reset()
+    run = torch.compile(model, backend="eager") if compiled else model
+    run(tokens(), use_cache=False)
+    assert masks == [None, None]
+    packed = torch.arange(tokens().shape[1]) % 4
+    model(tokens(), position_ids=packed[None].expand_as(tokens()), use_cache=False)
+    assert masks[2].shape[-2:] == (tokens().shape[1], tokens().shape[1])
 
 
 def test_one_compiled_block_serves_all_iterations():

@@ -308,6 +308,7 @@ class FraiLTModel(FraiLTPreTrainedModel):
         if use_cache and past_key_values is None:
             # Not of the config: its depth is read from text, which `torch.compile` cannot trace.
             past_key_values = DynamicCache()
+        given = position_ids
         if position_ids is None:
             seen = past_key_values.get_seq_length() if past_key_values is not None else 0
             position_ids = (torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + seen).unsqueeze(0)
@@ -316,7 +317,9 @@ class FraiLTModel(FraiLTPreTrainedModel):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
-            position_ids=position_ids,
+            # Only those of the caller, who may have packed texts in a row: transformers looks for such, which waits for
+            # the device, and gives a whole mask where it is traced.
+            position_ids=given,
         )
         position_embeddings = self.rotary_emb(inputs_embeds, position_ids=position_ids)
 
