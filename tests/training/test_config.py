@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from frailt.training.build import model_config
 from frailt.training.config import ModelConfig, TrainConfig
 
 
@@ -51,6 +52,23 @@ def test_a_bad_value_is_one_line_with_field_rule_and_value(field, value, rule):
 def test_a_rope_theta_that_is_no_base_is_refused(value):
     with pytest.raises(ValueError, match=rf"^rope_theta must be above 0, got {value}$"):
         ModelConfig(rope_theta=value)
+
+
+ROPE = [
+    ({"rope_type": "foo"}, "a rope_type of default, linear, "),
+    ({"rope_type": "linear", "factor": "x"}, "a factor of 1 or more, got 'x'"),
+    ({"rope_type": "yarn", "factor": -1}, "a factor of 1 or more, got -1"),
+    ({"rope_type": "yarn"}, "what rope_type yarn needs, got "),
+    ({"rope_type": "longrope", "factor": 2.0}, "what rope_type longrope needs, got "),
+]
+
+
+@pytest.mark.parametrize(("given", "rule"), ROPE)
+def test_rotations_that_cannot_be_are_one_line(given, rule):
+    with pytest.raises(ValueError, match=r"^rope_parameters must ") as raised:
+        model_config(config(model=ModelConfig(rope_parameters=given)), 330)
+    assert rule in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("given", [("passes", "tokens"), ("tokens", "steps"), ("passes", "steps")])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from frailt.cli import main
+from frailt.data.packing import PreparedData
 from frailt.training.iteration_counts import IterationCounts
 from frailt.training.processes import Processes, shard
 from frailt.training.resume import checkpoints, last_good
-from frailt.training.train import train
+from frailt.training.train import _data, train
 
 from .faults import BreakGradient
 from .worker import SPOILT_STEP
@@ -177,6 +179,39 @@ def test_sigterm_to_the_launcher_saves_once(config, tmp_path):
 
 
 # What cannot run as asked
+
+
+class Beside(Processes):
+    """One of two processes; what the other one, which is first, says and raises is made up."""
+
+    def __init__(self, said=None, *, raised=False) -> None:
+        self.count, self.rank, self.said, self.raised = 2, 1, said, raised
+
+    def told_by_first(self, value):
+        return self.said
+
+    def raised_anywhere(self, *flags):
+        return tuple(flag or self.raised for flag in flags)
+
+
+def test_other_data_on_another_node_are_refused(prepared, config, monkeypatch):
+    own = PreparedData.open(prepared).data_hash
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert _data(config, {}, Beside(own)).data_hash == own
+    with pytest.raises(ValueError, match="data must be the same on all nodes, got other contents in"):
+        _data(config, {}, Beside("other"))
+
+
+@pytest.mark.parametrize("local_rank", ["0", "1"])
+def test_the_first_process_of_each_node_looks_through_its_files(local_rank, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    done = []
+    Beside().first_of_each_node_does(lambda: done.append(1))
+    assert done == [1] * (local_rank == "0")
+    with pytest.raises(SystemExit):
+        Beside(raised=True).first_of_each_node_does(lambda: None)
+    with pytest.raises(ZeroDivisionError) if local_rank == "0" else nullcontext():
+        Beside().first_of_each_node_does(lambda: 1 / 0)
 
 
 def test_rows_that_cannot_be_shared_are_refused(config, tmp_path, monkeypatch):

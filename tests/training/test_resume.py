@@ -533,11 +533,15 @@ def test_a_run_that_another_process_went_on_with_meanwhile_is_left_alone(stopped
     assert len(checkpoints(Path(stopped_run.out))) == 3
 
 
+@pytest.mark.parametrize("text", ["{: ", "{}", "[]", '{"x": 1}'])
 @pytest.mark.parametrize(("file", "message"), [("run.json", "run.json is damaged"), ("config.yaml", "config.yaml is")])
-def test_a_damaged_record_of_a_run_is_refused(file, message, stopped_run):
-    (Path(stopped_run.out) / file).write_text("{: ")
+def test_a_damaged_record_of_a_run_is_refused(file, message, text, stopped_run):
+    if file == "config.yaml" and text.startswith("{") and text != "{: ":
+        return  # settings of an earlier version: what it does not name is the default
+    (Path(stopped_run.out) / file).write_text(text)
     with pytest.raises(ValueError, match=message):
         train(stopped_run)
+    assert len(checkpoints(Path(stopped_run.out))) == 3
 
 
 # Faults

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from frailt.data.packing import PreparedData
 from frailt.model import FraiLTConfig, FraiLTForCausalLM
@@ -47,9 +49,24 @@ def model_config(config: TrainConfig, vocab_size: int, **more: Any) -> FraiLTCon
     settings = asdict(config.model)
     theta, other = settings.pop("rope_theta"), settings.pop("rope_parameters")
     rope = {"rope_type": "default", **(other or {}), "rope_theta": theta}
-    return FraiLTConfig(
-        **settings, rope_parameters=rope, vocab_size=vocab_size, max_position_embeddings=config.context, **more
-    )
+    settings |= {"vocab_size": vocab_size, "max_position_embeddings": config.context, **more}
+    if other is None:
+        return FraiLTConfig(**settings, rope_parameters=rope)
+    known = ("default", *ROPE_INIT_FUNCTIONS)
+    if rope["rope_type"] not in known:
+        raise ValueError(f"rope_parameters must have a rope_type of {', '.join(known)}, got {rope['rope_type']!r}")
+    factor = rope.get("factor", 1.0)
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < float("inf"):
+        raise ValueError(f"rope_parameters must have a factor of 1 or more, got {factor!r}")
+    try:
+        model = FraiLTConfig(**settings, rope_parameters=dict(rope))
+        LlamaRotaryEmbedding(model)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"rope_parameters must be what rope_type {rope['rope_type']} needs, got {rope}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    return model
 
 
 def model_record(model: FraiLTForCausalLM, context: int, training_flops: float | None = None) -> dict[str, Any]:

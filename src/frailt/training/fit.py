@@ -266,6 +266,7 @@ class Fit:
             train_sampling_strategy="sequential",  # `order` is the order
             remove_unused_columns=False,
             dataloader_pin_memory=device.type == "cuda",
+            accelerator_config={"non_blocking": device.type == "cuda"},  # or each batch would wait for the one before
             ddp_find_unused_parameters=False,
             ddp_backend="gloo" if device.type == "cpu" and self.processes.count > 1 else None,
             disable_tqdm=True,

@@ -85,6 +85,8 @@ class Processes:
         """End what joins the processes, before they exit one by one."""
         if self.count > 1:
             dist.destroy_process_group()
+            # Held on to, its threads would outlive the interpreter, and may abort the process as it exits.
+            self._agreement = None
             PartialState._reset_state()
 
     @property
@@ -109,6 +111,20 @@ class Processes:
             except BaseException as found:
                 error = found
         failed = self.told_by_first(error is not None)
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(2)
+
+    def first_of_each_node_does(self, action: Callable[[], object]) -> None:
+        """As `first_does`, where what is done depends on the node's own files; a process that fails says why."""
+        error: BaseException | None = None
+        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+            try:
+                action()
+            except BaseException as found:
+                error = found
+        (failed,) = self.raised_anywhere(error is not None)
         if error is not None:
             raise error
         if failed:

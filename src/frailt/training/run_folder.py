@@ -56,10 +56,15 @@ class RunFolder:
 
     def _recorded(self) -> dict[str, Any]:
         record = self.path / "run.json"
+        if not record.is_file():
+            return {}
         try:
-            return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-        except ValueError as error:
-            raise ValueError(f"out holds a run whose run.json is damaged, got {self.path}: choose another") from error
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or "status" not in found:
+            raise ValueError(f"out holds a run whose run.json is damaged, got {self.path}: choose another")
+        return found
 
     def config(self) -> dict[str, Any]:
         """The configuration that the run began with.

@@ -137,7 +137,12 @@ def _order(config: TrainConfig, rows: PackedRows | StreamedRows, steps: int) -> 
 def _data(config: TrainConfig, record: dict[str, Any], processes: Processes) -> PreparedData:
     """The corpus, if its files are what its manifest says, and what the run began with."""
     data = PreparedData.open(config.data)
-    processes.first_does(data.verify)
+    processes.first_of_each_node_does(data.verify)
+    (differs,) = processes.raised_anywhere(processes.told_by_first(data.data_hash) != data.data_hash)
+    if differs:
+        raise ValueError(
+            f"data must be the same on all nodes, got other contents in {data.folder} on one: prepare once, then copy"
+        )
     if record and record["data"]["data_hash"] != data.data_hash:
         raise ValueError(
             f"data must be what the run began with, got other contents in {data.folder}: "
@@ -173,13 +178,13 @@ def _record_start(
     schedule: CountSchedule,
     checkpoint: Path | None,
 ) -> None:
-    _tell_of_long_documents(data, config.context)
     run.write_config(_settings(config))
     if run.record:
         from_step = 0 if checkpoint is None else read_state(checkpoint)["step"]
         went_on = {"time": now(), "from_step": from_step, "versions": versions(), "device": describe(device)}
         run.update(status="running", **asdict(chosen), went_on=[*run.record.get("went_on", []), went_on])
         return
+    _tell_of_long_documents(data, config.context)
     ran = schedule.ran(1, schedule.steps)  # all of them are known before the first
     run.update(
         status="running",
