@@ -149,8 +149,8 @@ def _json_documents(path: Path, text_field: str, skip: int) -> Iterator[str]:
     number, rest, begun = 0, "", False
     for text in _text_blocks(path):
         if not begun and (begun := bool(text.strip())) and (first := text.lstrip()).startswith("["):
-            line = number + 1 + text[: -len(first)].count("\n")  # said at once: it may be all of a large file
-            raise ValueError(f"{path}, line {line}: a JSON object is needed on every line, got list")
+            begins = number + 1 + text[: -len(first)].count("\n")  # said at once: it may be all of a large file
+            raise ValueError(f"{path}, line {begins}: a JSON object is needed on every line, got list")
         *lines, rest = (rest + text).split("\n")
         for line in lines:
             number += 1

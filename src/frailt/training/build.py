@@ -60,7 +60,7 @@ def model_config(config: TrainConfig, vocab_size: int, **more: Any) -> FraiLTCon
         raise ValueError(f"rope_parameters must have a factor of 1 or more, got {factor!r}")
     try:
         model = FraiLTConfig(**settings, rope_parameters=dict(rope))
-        LlamaRotaryEmbedding(model)
+        LlamaRotaryEmbedding(model)  # type: ignore[arg-type]  # it has all that this reads
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"rope_parameters must be what rope_type {rope['rope_type']} needs, got {rope}: "
