@@ -372,6 +372,13 @@ def test_a_sweep_that_ended_before_it_wrote_its_grid_can_be_started_again(prepar
     check_same_protocol(tmp_path / "sweep", schedule(prepared, tmp_path).grid)
 
 
+def test_a_file_in_the_place_of_the_folder_is_named(prepared, tmp_path, capsys):
+    (tmp_path / "sweep").write_text("mine")
+    assert main(command(prepared, tmp_path)) == 2
+    assert f"out must be a folder, got the file {tmp_path / 'sweep'}" in capsys.readouterr().err
+    assert (tmp_path / "sweep").read_text() == "mine"
+
+
 def test_two_sweeps_in_one_folder_are_refused(prepared, tmp_path, capsys):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "grid.yaml").write_text(yaml.safe_dump(schedule(prepared, tmp_path).grid.settings()))

@@ -37,11 +37,12 @@ def began_alike(grid: Grid, began: Any) -> Grid:
 
 def chosen_alike(grid: Grid, data: PreparedData, device: str, threads: int | None) -> Grid:
     """The grid with what is best for the cell that takes longest, on this machine."""
-    where = choose_device(device)
-    longest = max(_configs(grid, data), key=lambda each: each[1], default=None)
-    if longest is None or all(grid.protocol.get(name, AUTO) != AUTO for name in ALIKE):
+    if all(grid.protocol.get(name, AUTO) != AUTO for name in ALIKE):
         return grid
-    config, flops = longest
+    longest = max(_configs(grid, data), key=lambda each: each[1], default=None)
+    if longest is None:
+        return grid
+    (config, flops), where = longest, choose_device(device)
     with with_threads(threads):
         precision = choose_precision(config.precision, where, model_config(config, data.manifest.vocab_size))
         seconds = expected_seconds(flops, matmul_flops_per_s(where, precision))

@@ -109,6 +109,8 @@ def _began(out: Path) -> Any:
     """
     try:
         return yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8")) or {}
+    except NotADirectoryError:
+        raise FileExistsError(f"out must be a folder, got the file {out}: choose another") from None
     except FileNotFoundError:
         if out.is_dir() and {entry.name for entry in out.iterdir()} - _OURS_BEFORE_A_GRID:
             raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
