@@ -4,6 +4,7 @@ Only the command that is asked for is imported, so that help answers at once. Ba
 2.
 """
 
+import errno
 import json
 import os
 import re
@@ -379,6 +380,8 @@ def _one_line(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # it does not name an open file
+        return f"{error.strerror}: make room, then give the same command again"
     return " ".join(str(error).split()) or type(error).__name__
 
 

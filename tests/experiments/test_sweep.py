@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -260,6 +261,67 @@ def test_a_damaged_record_is_named_and_the_others_go_on(file, prepared, tmp_path
     assert len(jobs.started) == 2
 
 
+@pytest.mark.parametrize(
+    ("validation", "named"),
+    [
+        (None, "validation.nats_per_token"),
+        ({"nats_per_token": "low"}, "validation.nats_per_token"),
+        ({"nats_per_token": 2.0, "even_stories": {"nats_per_token": "low"}}, "even_stories.nats_per_token"),
+    ],
+)
+def test_a_finished_record_without_its_numbers_fails_what_goes_by_it_alone(validation, named, prepared, tmp_path):
+    run(prepared, tmp_path, **SEARCH)
+    trial = tmp_path / "trials" / "16_1_4-steps_lr-0.01_seed-0"
+    cell = tmp_path / "cells" / "16_1^2_8-steps_seed-0"
+    for folder in (trial, cell):
+        record = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps(record | {"validation": validation}))
+    _, runner = run(prepared, tmp_path, **SEARCH, seeds=[0, 1])
+    assert sorted(runner.failed) == ["16_1^2_8-steps_seed-0", "16_1_8-steps_seed-0", "16_1_8-steps_seed-1"]
+    assert f"{trial} holds a finished run whose run.json has no number at" in runner.failed["16_1_8-steps_seed-1"]
+    assert f"{named}: move it away" in runner.failed["16_1^2_8-steps_seed-0"]
+    assert (tmp_path / "cells" / "16_1^2_8-steps_seed-1").is_dir()
+
+
+def test_a_trial_whose_loss_is_no_finite_number_has_diverged(prepared, tmp_path):
+    run(prepared, tmp_path, **SEARCH)
+    file = tmp_path / "trials" / "16_1_4-steps_lr-0.02_seed-0" / "run.json"
+    record = json.loads(file.read_text())
+    record["validation"]["even_stories"]["nats_per_token"] = float("nan")
+    file.write_text(json.dumps(record))
+    again, runner = run(prepared, tmp_path, **SEARCH)
+    assert not again.started
+    assert not runner.failed
+    noted = json.loads((tmp_path / "rates.json").read_text())["chosen"][0]
+    assert [trial["nats_per_token"] for trial in noted["trials"]] == [2.0, 2.0, None]
+
+
+@pytest.mark.parametrize("changes", [{"training_s": 0}, {"training_s": "long"}, {"tokens": None}, {"steps": True}])
+def test_a_timing_without_its_numbers_fails_what_is_matched_by_it(changes, prepared, tmp_path):
+    matched = {"match": "time", "reference": "1", "budgets": [{"steps": 300}]}
+    run(prepared, tmp_path, **matched)
+    file = tmp_path / "trials" / "16_1^2_50-steps_lr-0.01_seed-0" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    _, runner = run(prepared, tmp_path, **matched)
+    (name, reason), *others = runner.failed.items()
+    assert name == "16_1^2_300-steps_lr-0.01_seed-0"
+    assert f"{file.parent} must hold a run.json with {next(iter(changes))} above 0" in reason
+    assert not others
+
+
+@pytest.mark.parametrize("record", ["[]", '{"status": "finished", "model": [1], "tokens_per_s": 3}', "{}"])
+def test_a_rate_is_not_taken_from_a_damaged_record(record, prepared, tmp_path):
+    run(prepared, tmp_path)
+    (tmp_path / "cells" / "16_1_8-steps_lr-0.01_seed-0" / "run.json").write_text(record)
+    planned = schedule(prepared, tmp_path)
+    assert planned.tokens_per_s(next(iter(planned.grid))) is None
+
+
+def test_longer_runs_are_timed_for_longer(prepared, tmp_path):
+    jobs, _ = run(prepared, tmp_path, match="time", reference="1", budgets=[{"steps": 3000}])
+    assert "trials/16_1^2_150-steps_lr-0.01_seed-0" in jobs.started
+
+
 def test_a_run_of_a_killed_sweep_that_still_trains_is_waited_for(prepared, tmp_path, monkeypatch):
     planned = schedule(prepared, tmp_path, layouts=["1"])
     task = planned.task(next(iter(planned.grid)))
@@ -327,6 +389,35 @@ def test_a_dry_run_shows_sizes_flops_memory_and_time_and_what_cannot_be_trained(
     assert int(row[4].replace(",", "")) == 330 * 16 + 4 * 16**2 + 3 * 16 * 32 + 3 * 16
     assert row[5] == f"{8 * 8 * 47:,}"
     assert "cannot be trained: 6_1_8-steps_lr-0.01_seed-0 and its other seeds: head_dim must be even" in out
+
+
+def test_a_dry_run_counts_the_trials_that_are_left(prepared, tmp_path):
+    run(prepared, tmp_path, **SEARCH)
+    planned = schedule(prepared, tmp_path, **SEARCH, seeds=[0, 1])
+    cells = list(planned.grid)
+    assert [planned.trials_due(cell) for cell in cells] == [[]] * 4
+    for trial in (tmp_path / "trials").glob("*lr-0.01*"):
+        shutil.rmtree(trial)
+    planned = schedule(prepared, tmp_path, **SEARCH)
+    assert [task.name for task in planned.trials_due(cells[0])] == ["trials/16_1_4-steps_lr-0.01_seed-0"]
+
+
+def test_a_dry_run_says_that_matched_time_waits_for_what_is_measured(prepared, tmp_path, capsys):
+    options = ["--match", "time", "--reference", "1"]
+    assert main(command(prepared, tmp_path, "--dry-run", *options)) == 0
+    out = capsys.readouterr().out
+    reference, other = (line.split() for line in out.splitlines()[1:3])
+    assert other[:7] == ["1^2", "16", "learned", "1", other[4], "—", "—"]
+    assert other[-2:] == reference[-2:]
+    assert "tokens that are — follow from the rates of short runs, which come first" in out
+
+
+@pytest.mark.parametrize("grid", ["", "[]", "a: [", "\xff"])
+def test_a_damaged_grid_in_the_folder_is_named(grid, prepared, tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "grid.yaml").write_bytes(grid.encode("latin-1"))
+    assert main(command(prepared, tmp_path)) == 2
+    assert f"grid.yaml is damaged, got {tmp_path / 'sweep'}: restore it, or move it away" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

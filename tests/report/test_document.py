@@ -231,6 +231,38 @@ def test_cells_have_their_costs_and_the_loss_of_each_seed(sweep, text_of):
     assert (row["seed 0"], row["seed 2"]) == ("2.5000", "2.7000")
 
 
+def test_seconds_are_of_runs_with_one_kernel_and_losses_of_all(sweep, text_of):
+    for seed, (kernel, seconds) in enumerate((("sdpa", 1000.0), ("narrow", 100.0), ("narrow", 300.0))):
+        record = {"attention": kernel, "training_s": seconds, "tokens_per_s": 5e6 / seconds, "compile": "block"}
+        write_run(sweep / "cells" / f"2 {seed}", layout="2", seed=seed, nats=1.5 + seed, record=record)
+    write_run(sweep / "cells" / "8", layout="8", seed=0, record={"attention": "sdpa"})
+    text = text_of(sweep)
+    rows = {row.split("|")[1].strip(): row for row in text.split("## Cells")[1].splitlines() if row.startswith("| `")}
+    assert "| 200 |" in " ".join(rows["`2`"].split())
+    assert "| — | — |" in " ".join(rows["`8`"].split())
+    assert "Seconds and tokens/s are means over the 2 runs on `x86_64, 1 thread, attention narrow`, 2 of them" in text
+    assert "the seconds of 2 runs on other machines or kernels left out" in text
+
+
+def test_a_matched_sweep_says_how_near_it_came(sweep, text_of):
+    for layout, seconds in (("2", 100.0), ("2^4", 101.0), ("1^4", 90.0)):
+        record = {"training_s": seconds}
+        name = f"64_{layout}_1-passes_lr-0.003_seed-0"
+        write_run(sweep / "cells" / name, layout=layout, record=record)
+    grid = {
+        "layouts": ["2", "2^4", "1^4"],
+        "widths": [64],
+        "learning_rates": [0.003],
+        "match": "time",
+        "reference": "2",
+    }
+    (sweep / "grid.yaml").write_text(yaml.safe_dump(grid))
+    expected = (
+        "Their training time is off the reference's by −10.0 % to +1.0 %; more than 2 % off: `1^4` at 64 (−10.0 %)."
+    )
+    assert expected in text_of(sweep)
+
+
 def test_encodings_are_columns_of_their_own(sweep, text_of):
     for seed in range(3):
         for encoding, nats in (("learned", 1.5), ("none", 1.7)):

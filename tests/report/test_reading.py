@@ -109,6 +109,18 @@ def test_of_two_protocols_as_frequent_the_first_by_name_is_kept(sweep):
     assert found.left_out == ("b: batch_rows must be 4 as in most cells, got 8",)
 
 
+def test_the_protocol_is_one_that_runs_have(sweep):
+    # Setting by setting most have 16 rows, a decay of 0.1 and 512 tokens: none has all three.
+    unlike = [{"batch_rows": 4}, {"weight_decay": 0.2}, {"context": 256}]
+    for i, changes in enumerate(unlike):
+        for layout in ("2", "2^4"):
+            write_run(sweep / "cells" / f"{i} {layout}", layout=layout, seed=i, config=changes)
+    write_run(sweep / "cells" / "9", layout="8", seed=1, config={"weight_decay": 0.2})
+    found = read(sweep)
+    assert sorted(cell.name for cell in found.cells) == ["1 2", "1 2^4", "9"]
+    assert len(found.left_out) == 2
+
+
 def test_two_sweeps_of_different_data_are_one_line_and_the_larger_goes_on(tmp_path):
     small = write_sweep(tmp_path / "small", lambda *cell: 2.0, layouts=["8", "2^4", "2", "1"], seeds=[0])
     other = {"record": {"data.data_hash": "b" * 64}}
@@ -154,11 +166,23 @@ def test_losses_are_of_the_odd_stories_and_rates_chosen_by_the_even_ones(whole):
     assert [cell.chosen_by for cell in found.cells] == pytest.approx([each - EVEN_LESS for each in (1.5, 1.6, 1.7)])
 
 
-def test_where_one_run_has_no_halves_all_are_reported_whole(whole):
+def test_a_run_without_halves_is_left_out_where_most_have_them(whole):
     write_run(whole / "cells" / "old", seed=9, nats=1.8, halves=False)
     found = read(whole)
+    assert [cell.nats for cell in found.cells] == [1.5, 1.6, 1.7]
+    assert found.left_out == (
+        "old: validation must have even_stories and odd_stories as in most cells, got one without",
+    )  # fmt: skip
+
+
+def test_where_most_runs_have_no_halves_all_are_reported_whole(whole):
+    for seed in range(4):
+        write_run(whole / "cells" / f"old {seed}", layout="8", seed=seed, nats=1.8, halves=False)
+    found = read(whole)
     assert not found.halves
-    assert [cell.nats for cell in found.cells] == pytest.approx([each - WHOLE_LESS for each in (1.5, 1.6, 1.7, 1.8)])
+    assert [cell.nats for cell in found.cells] == pytest.approx(
+        [each - WHOLE_LESS for each in (1.5, 1.6, 1.7, *[1.8] * 4)]
+    )
 
 
 def test_a_run_that_is_left_out_does_not_decide_about_halves(whole):

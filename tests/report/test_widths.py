@@ -94,6 +94,13 @@ def test_a_gap_that_grows_and_leads_that_grow_and_shrink():
     assert end({64: (-0.1, -0.1), 128: (0.1, 0.101)}).endswith("0.029).")  # which sees one pass the other
 
 
+def test_a_gap_that_is_undecided_at_one_width_is_not_said_to_shrink():
+    found = trend(losses({64: (0.20, 0.21, 0.19), 128: (0.01, 0.02, -0.02)}), EQUAL)
+    assert found.gain.sign > 0
+    assert "gap" not in found.sentence()
+    assert "lead" not in found.sentence()
+
+
 def test_a_trend_that_seeds_leave_open_is_undecided():
     found = trend(losses({64: (0.20, 0.10), 128: (0.15, 0.17)}), EQUAL)
     assert found.sentence().startswith("Whether `4^2` gains on `8` as models widen is *undecided*: with each doubling")

@@ -37,6 +37,15 @@ def test_the_gain_of_bfloat16_is_a_ratio_of_measured_times():
     assert 0 < bfloat16_gain(CONFIG, tokens=64) < 100
 
 
+def test_the_gain_of_a_very_wide_model_is_measured_in_little_memory(monkeypatch):
+    monkeypatch.setattr(hardware, "WIDE", 32)
+    made, linear = [], torch.nn.Linear
+    monkeypatch.setattr(hardware.nn, "Linear", lambda *sizes, **more: made.append(sizes) or linear(*sizes, **more))
+    wide = FraiLTConfig(layout="2", hidden_size=1 << 16, intermediate_size=3 << 15, vocab_size=11)
+    assert bfloat16_gain(wide, tokens=8) > 0
+    assert made == [(32, 48), (48, 32)]
+
+
 def test_each_launched_process_gets_its_own_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

@@ -6,7 +6,7 @@ A grid is a YAML file; `grids/paper.yaml` is the paper's. Each combination of it
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,12 @@ from frailt.model.layout import Layout
 from frailt.training.config import ModelConfig, TrainConfig
 from frailt.training.iteration_counts import IterationCounts
 
+from .settings import named, numbers, require, typed
+
 Match = Literal["params", "flops", "time"]
+WITHIN = 0.02
+"""How far, relatively, a cell whose width or budget is solved may be from its reference."""
+
 BY_WIDTH = "1/sqrt(hidden_size)"
 """What a protocol may say for `model.initializer_range`: by the width of each cell."""
 
@@ -86,13 +91,16 @@ class Search:
     widths: list[int] | None = None
 
     def __post_init__(self) -> None:
-        self.rates = sorted(set(_numbers("search.rates", self.rates)))
+        self.rates = sorted(set(numbers("search.rates", self.rates)))
         if len(self.rates) < 2 or self.rates[0] <= 0:
             raise ValueError(f"search.rates must be two or more different rates above 0, got {self.rates}")
         if not 0 < self.share <= 1:
             raise ValueError(f"search.share must be above 0 and at most 1, got {self.share}")
-        if self.widen < 0:
-            raise ValueError(f"search.widen must be 0 or more, got {self.widen}")
+        if self.widen < 0 or self.seed < 0:
+            name = "widen" if self.widen < 0 else "seed"
+            raise ValueError(f"search.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.widths is not None:
+            self.widths = _axis("search.widths", self.widths)
 
     def width_for(self, width: int) -> int:
         """The width at which the rate for `width` is searched."""
@@ -132,8 +140,10 @@ class Grid:
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.search, Mapping):
-            self.search = Search(**_known(Search, self.search, "search."))
+        if self.search is not None and not isinstance(self.search, Search):
+            given = typed(Search, self.search, "search.")
+            require(Search, given, "search.")
+            self.search = Search(**given)
         if (self.search is None) == (self.learning_rates is None):
             raise ValueError("one of search and learning_rates must be given, and only one")
         if self.match not in (None, "params", "flops", "time"):
@@ -166,9 +176,10 @@ class Grid:
         ):
             if taken := sorted(set(given) & own):
                 raise ValueError(f"{where}{taken[0]} must be left out: the axes of the grid say it for each cell")
-        _known(TrainConfig, self.protocol, "protocol.")
-        _known(ModelConfig, model, "protocol.model.")
-        _known(IterationCounts, self.protocol.get("iteration_counts") or {}, "protocol.iteration_counts.")
+        typed(TrainConfig, self.protocol, "protocol.")
+        by_width = {"initializer_range"} if model.get("initializer_range") == BY_WIDTH else set()
+        typed(ModelConfig, {name: model[name] for name in model if name not in by_width}, "protocol.model.")
+        typed(IterationCounts, self.protocol.get("iteration_counts") or {}, "protocol.iteration_counts.")
 
     @classmethod
     def read(cls, path: Path, **changes: Any) -> "Grid":
@@ -183,7 +194,9 @@ class Grid:
             raise ValueError(f"grid must be a YAML file, got {path}: {' '.join(str(error).split())}") from error
         if not isinstance(found, dict):
             raise ValueError(f"grid must hold axes such as 'widths: [64]', got {path}")
-        return cls(**_known(cls, found | changes, ""))
+        given = named(cls, found | changes, "")
+        require(cls, given, "")
+        return cls(**given)
 
     def __iter__(self) -> Iterator[Cell]:
         """All cells, whole sets first: by seed, then grid by grid, then in the order written."""
@@ -267,34 +280,20 @@ def _axis(name: str, values: Any) -> list[Any]:
         raise ValueError(f"{name} must be a list of one or more, got {values!r}")
     if name in ("layouts", "encodings"):
         values = [str(value) for value in values]  # YAML reads a bare 8 as a number
-    elif name in ("widths", "seeds"):
-        if not all(type(value) is int and value >= 0 for value in values):
-            raise ValueError(f"{name} must be whole numbers of 0 or more, got {values}")
+    elif name.endswith("widths") or name == "seeds":
+        least = 0 if name == "seeds" else 1
+        if not all(type(value) is int and value >= least for value in values):
+            raise ValueError(f"{name} must be whole numbers of {least} or more, got {values}")
     elif name == "learning_rates":
-        values = _numbers(name, values)
+        values = numbers(name, values)
     else:
         for budget in values:
             if not isinstance(budget, Mapping) or len(budget) != 1 or next(iter(budget)) not in _BUDGETS:
                 raise ValueError(f"{name} must each be one of {', '.join(_BUDGETS)}, as in {{passes: 1}}, got {budget}")
-            _numbers(name, budget.values())
+            numbers(name, budget.values())
+            unit, amount = next(iter(budget.items()))
+            if unit != "passes" and amount != int(amount):
+                raise ValueError(f"{name} must have a whole number of {unit}, got {budget}")
     if len({str(value) for value in values}) != len(values):
         raise ValueError(f"{name} must differ from each other, got {values}")
     return values
-
-
-def _numbers(name: str, values: Any) -> list[float]:
-    found = list(values)
-    for value in found:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-            hint = ": YAML reads 1e-3 as a text, write 1.0e-3" if isinstance(value, str) else ""
-            raise ValueError(f"{name} must be numbers above 0, got {value!r}{hint}")
-    return found
-
-
-def _known(wanted: type, given: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{prefix.rstrip('.') or 'grid'} must be settings, got {given!r}")
-    names = [entry.name for entry in fields(wanted)]
-    if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"{prefix}{unknown[0]} is no setting; they are {', '.join(names)}")
-    return dict(given)

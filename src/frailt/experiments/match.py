@@ -10,10 +10,7 @@ from frailt.training.build import model_config
 from frailt.training.config import TrainConfig
 from frailt.training.depth import expected_training_flops
 
-from .grid import Cell, Grid
-
-WITHIN = 0.02
-"""How far, relatively, a solved cell may be from its reference."""
+from .grid import WITHIN, Cell, Grid
 
 
 def reference_of(grid: Grid, cell: Cell) -> Cell:

@@ -74,6 +74,11 @@ def at(record: Any, name: str) -> Any:
     return record
 
 
+def is_positive(value: Any) -> bool:
+    """Whether it is a finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
 def _diverged(record: dict[str, Any]) -> str:
     kind, _, what = str(record.get("error", "")).partition(": ")
     return f": {what.partition(';')[0]}" if kind == "FloatingPointError" else ""

@@ -18,12 +18,12 @@ from frailt.training.hardware import choose_device
 
 from .grid import Cell, Grid
 from .match import changes, reference_of
-from .records import steady_s
+from .records import at, is_positive, steady_s
 from .search import best_rate, next_rates, trial
 from .task import State, Task
 
-TIMING_STEPS = 50
-"""Optimiser steps of a run that measures a rate, to match time."""
+TIMING_STEPS, TIMING_SHARE = 50, 0.05
+"""Optimiser steps of a run that measures a rate, to match time: at least so many, and so much of the reference's."""
 
 
 class CannotRun(ValueError):
@@ -134,7 +134,7 @@ class Schedule:
             own, reference = (self._timing(each) for each in (cell, reference_of(self.grid, cell)))
             if waiting := [task for task in (own, reference) if self.state(task).status == "unfinished"]:
                 return waiting, None
-            rates = _steady_rate(own.record()), _steady_rate(reference.record())
+            rates = _steady_rate(own), _steady_rate(reference)
         changed = self._changes(cell, rates) if self.grid.match != "time" or rates is not None else {}
         return [], self._run(cell, self.out / folder / cell.name, **changed)
 
@@ -148,7 +148,9 @@ class Schedule:
     def _timing(self, cell: Cell) -> Task:
         """The run that measures how fast cells like this one go: at any learning rate alike, so at the first."""
         rate = (self.grid.search.rates if self.grid.search else self.grid.learning_rates or [1.0])[0]
-        timed = replace(cell, seed=0, unit="steps", amount=TIMING_STEPS, searched=False, learning_rate=rate)
+        steps = self.grid.train_config(_any_rate(reference_of(self.grid, cell)), "", "").steps_for(self.rows)
+        steps = max(TIMING_STEPS, round(TIMING_SHARE * steps))
+        timed = replace(cell, seed=0, unit="steps", amount=steps, searched=False, learning_rate=rate)
         return self._run(timed, self.out / "trials" / timed.name, evaluations=1)
 
     def _run(self, cell: Cell, folder: Path, **changed: Any) -> Task:
@@ -162,14 +164,22 @@ class Schedule:
     # What a plan asks
 
     def config_for_plan(self, cell: Cell) -> TrainConfig:
-        """The cell's run, at any learning rate where none is found yet; budgets matched by time are the reference's.
+        """The cell's run, at any learning rate where none is found yet; while it waits for timings with its own budget.
 
         Raises:
             ValueError: its sizes do not fit, or nothing matches.
         """
         cell = _any_rate(cell)
-        changed = self._changes(cell) if self.grid.match != "time" else {}
-        return self._run(cell, self.out / "cells" / cell.name, **changed).config
+        _, task = self._task(cell)
+        return (task or self._run(cell, self.out / "cells" / cell.name)).config
+
+    def waits_for_timing(self, cell: Cell) -> bool:
+        """Whether its budget follows from rates that are not measured yet."""
+        return self._task(_any_rate(cell))[1] is None
+
+    def trials_due(self, cell: Cell) -> list[Task]:
+        """The trials that are to run before its learning rate is found, as far as is known now."""
+        return self._with_rate(cell)[1]
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether the cell is trained."""
@@ -185,8 +195,9 @@ class Schedule:
         for path in self.out.glob(f"*/{cell.width}_{cell.layout.replace(',', '+')}_*/run.json"):
             with suppress(OSError, ValueError):
                 record = json.loads(path.read_text(encoding="utf-8"))
-                if record.get("status") == "finished" and record["model"]["iteration_encoding"] == cell.encoding:
-                    rates.append(record["tokens_per_s"])
+                rate, encoding = (at(record, name) for name in ("tokens_per_s", "model.iteration_encoding"))
+                if at(record, "status") == "finished" and encoding == cell.encoding and is_positive(rate):
+                    rates.append(rate)
         return median(rates) if rates else None
 
     # Records beside the runs
@@ -222,8 +233,18 @@ def _any_rate(cell: Cell) -> Cell:
     return replace(cell, learning_rate=cell.learning_rate or 1.0)
 
 
-def _steady_rate(record: dict[str, Any]) -> float:
-    """Tokens per second of a run once it goes: without the first step, in which blocks are compiled."""
+def _steady_rate(task: Task) -> float:
+    """Tokens per second of a run once it goes: without the first step, in which blocks are compiled.
+
+    Raises:
+        ValueError: its record lacks what that takes.
+    """
+    record, folder = task.record(), task.folder
+    for name in ("training_s", "tokens", "steps"):
+        if not is_positive(record.get(name)):
+            raise ValueError(
+                f"{folder} must hold a run.json with {name} above 0, got {record.get(name)!r}: move it away"
+            )
     seconds, steps = steady_s(record["training_s"], record.get("first_step_s")), record["steps"]
     left_out = seconds < record["training_s"]
     return record["tokens"] * (steps - left_out) / steps / seconds

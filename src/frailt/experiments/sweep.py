@@ -108,15 +108,18 @@ def _began(out: Path) -> Any:
         FileExistsError, ValueError: `out` holds something else, or a damaged sweep.
     """
     try:
-        return yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8")) or {}
+        found = yaml.safe_load((out / "grid.yaml").read_text(encoding="utf-8"))
     except NotADirectoryError:
         raise FileExistsError(f"out must be a folder, got the file {out}: choose another") from None
     except FileNotFoundError:
         if out.is_dir() and {entry.name for entry in out.iterdir()} - _OURS_BEFORE_A_GRID:
             raise FileExistsError(f"out must be a new or empty folder, or that of a sweep, got {out}") from None
         return None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it") from error
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"out holds a sweep whose grid.yaml is damaged, got {out}: restore it, or move it away")
+    return found
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

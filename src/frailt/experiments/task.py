@@ -12,6 +12,7 @@ from frailt.training.config import MAY_CHANGE, TrainConfig
 from frailt.training.run_folder import RunFolder
 
 from .grid import Cell
+from .records import at
 
 Status = Literal["unfinished", "finished", "diverged", "failed"]
 _TAIL_BYTES = 1 << 16
@@ -61,29 +62,41 @@ class Task:
             if not run.record:
                 return State(status="unfinished")
             run.check_unchanged(asdict(self.config), MAY_CHANGE)
-            if _at(run.record, "data", "data_hash") != self.data_hash:
+            if at(run.record, "data.data_hash") != self.data_hash:
                 raise ValueError(f"{self.folder} holds a run on other data: move it away")
         except (ValueError, OSError) as error:
             return State(status="failed", reason=" ".join(str(error).split()))
         return self._state(run.record)
 
     def _state(self, record: Mapping[str, Any]) -> State:
-        steps, error = record.get("steps"), str(record.get("error", ""))
         if record.get("status") == "finished":
-            nats = _at(record, "validation", "nats_per_token")
-            even = _at(record, "validation", "even_stories", "nats_per_token")
-            chosen_on = nats if even is None else even
-            return State(status="finished", steps=steps, step=steps or 0, nats=nats, chosen_on_nats=chosen_on)
+            return self._ended(record)
+        error = str(record.get("error", ""))
         if error.startswith("FloatingPointError"):
             return State(status="diverged", reason=error.partition(": ")[2])
         last = _last_row(self.folder / "metrics.jsonl")
         return State(
             status="unfinished",
-            steps=steps,
-            step=last.get("step", 0),
-            training_s=last.get("training_s", 0.0),
-            nats=last.get("loss_nats_per_token"),
+            steps=int(_number(record.get("steps"))) or None,
+            step=int(_number(last.get("step"))),
+            training_s=_number(last.get("training_s")),
+            nats=_number(last.get("loss_nats_per_token"), None),
         )
+
+    def _ended(self, record: Mapping[str, Any]) -> State:
+        """Of a run whose record says that it is finished: a search and a report go by its numbers."""
+        even = "validation.even_stories.nats_per_token"
+        names = ["validation.nats_per_token", *([even] if at(record, even) is not None else [])]
+        for name in names:
+            value = at(record, name)
+            if isinstance(value, float) and not math.isfinite(value):
+                return State(status="diverged", reason=f"its {name} is {value}")
+            if _number(value, None) is None:
+                why = f"{self.folder} holds a finished run whose run.json has no number at {name}: move it away"
+                return State(status="failed", reason=why)
+        nats, chosen_on = (float(at(record, name)) for name in (names[0], names[-1]))
+        steps = int(_number(record.get("steps")))
+        return State(status="finished", steps=steps or None, step=steps, nats=nats, chosen_on_nats=chosen_on)
 
     def progress(self) -> State:
         """As `state`, of a run that is known to be this task's and may be writing its record just now."""
@@ -94,7 +107,10 @@ class Task:
 
     def record(self) -> dict[str, Any]:
         """Its `run.json`."""
-        return json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        found = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.folder} must hold a run.json with a mapping: move it away")
+        return found
 
 
 def in_use(folder: Path) -> bool:
@@ -130,7 +146,7 @@ def _last_row(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _at(record: Any, *keys: str) -> Any:
-    for key in keys:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
+def _number(value: Any, otherwise: Any = 0.0) -> Any:
+    """A finite number; instead of anything else, `otherwise`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else otherwise

@@ -17,6 +17,9 @@ SIGNS = {
     "finished": "[green]✓[/]", "running": "[cyan]▶[/]", "waiting": "[dim]·[/]", "searching": "[cyan]?[/]",
     "failed": "[red]✗[/]",
 }  # fmt: skip
+_URGENT = ("running", "searching", "failed", "waiting", "finished")
+_AROUND_THE_ROWS = 8
+"""Lines of title, head, frame and caption."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,23 +55,29 @@ class View:
     def show(self, shown: Mapping[Cell, Shown]) -> None:
         """Draw the grid anew; only in a terminal."""
         if self._live is not None:
-            self._live.update(self.table(shown))
+            self._live.update(self.table(shown, max(1, self.console.height - _AROUND_THE_ROWS)))
 
     def tell(self, line: str) -> None:
         """One line that stays."""
         self.console.print(f"frailt sweep: {escape(line)}", highlight=False, soft_wrap=True)
 
-    def table(self, shown: Mapping[Cell, Shown]) -> Table:
-        """The grid as a table."""
-        table = Table(title=self.title, caption=_counts(shown.values()), title_justify="left", caption_justify="left")
+    def table(self, shown: Mapping[Cell, Shown], most_rows: int | None = None) -> Table:
+        """The grid as a table; of too many rows first those where something goes on, then what waits, then the rest."""
+        rows: dict[str, dict[str, str]] = {}
+        urgency: dict[str, int] = {}
+        for cell in self.cells:
+            row = _row(cell)
+            rows.setdefault(row, {}).setdefault(cell.layout, _in_words(shown[cell]))
+            urgency[row] = min(urgency.get(row, len(_URGENT)), _URGENT.index(shown[cell].status))
+        kept = sorted(rows, key=urgency.__getitem__)[:most_rows]  # stable, so in their order otherwise
+        left_out = len(rows) - len(kept)
+        caption = _counts(shown.values()) + (f"; {left_out} more rows" if left_out else "")
+        table = Table(title=self.title, caption=caption, title_justify="left", caption_justify="left")
         table.add_column("width, seed")
         for layout in self.layouts:
             table.add_column(layout, justify="right")
-        rows: dict[str, dict[str, str]] = {}
-        for cell in self.cells:
-            rows.setdefault(_row(cell), {}).setdefault(cell.layout, _in_words(shown[cell]))
-        for row, texts in rows.items():
-            table.add_row(row, *(texts.get(layout, "") for layout in self.layouts))
+        for row in (row for row in rows if row in kept):
+            table.add_row(row, *(rows[row].get(layout, "") for layout in self.layouts))
         return table
 
 

@@ -105,6 +105,11 @@ class Cell:
         return self.machine if self.attention == "unknown" else f"{self.machine}, attention {self.attention}"
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether it is known that blocks, or the whole model, were compiled."""
+        return self.compiled not in ("off", "unknown")
+
+    @property
     def training_flops(self) -> int:
         """Of the whole run, full attention square."""
         return self.training_flops_per_token * self.tokens

@@ -40,9 +40,9 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
     """Loss against unique parameters, training FLOPs and wall-clock."""
     cells = found.study.cells
     machine, timed = of_one_machine(cells)
-    compiled = sum(cell.compiled not in ("off", "unknown") for cell in timed)
+    compiled = sum(cell.is_compiled for cell in timed)
     others = (
-        f"; {counted(len(cells) - len(timed), 'run')} on other machines or kernels left out"
+        f"; the seconds of {counted(len(cells) - len(timed), 'run')} on other machines or kernels left out"
         if len(timed) < len(cells)
         else ""
     )
@@ -54,7 +54,7 @@ def figures_of_costs(found: Findings, suffix: str) -> list[Picture]:
         _against(
             "time",
             "training time in seconds",
-            priced(timed, lambda cell: cell.training_s),
+            priced(cells, lambda cell: cell.training_s, timed),
             suffix,
             f"On {code(machine)}{others}; without validation and the first step. Blocks were compiled in {compiled} of "
             f"{counted(len(timed), 'run')}. How fast a run goes depends on what runs beside it: bars across are from "

@@ -21,17 +21,29 @@ class Priced:
     loss: Estimate
 
 
-def priced(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Priced]:
-    """Every variant and width."""
+def priced(cells: Sequence[Cell], cost: Callable[[Cell], float], paid: Sequence[Cell] | None = None) -> list[Priced]:
+    """Every variant and width, with the loss of all its seeds.
+
+    Args:
+        cells: to be priced.
+        cost: of each.
+        paid: those whose cost compares, where not all do; a model without any of these is left out.
+    """
+    found = []
+    for (variant, width), group in models_of(cells).items():
+        costs = [cost(cell) for cell in group if paid is None or cell in paid]
+        if costs:
+            loss = estimate([cell.nats for cell in group])
+            found.append(Priced(variant, width, fmean(costs), min(costs), max(costs), loss))
+    return found
+
+
+def models_of(cells: Sequence[Cell]) -> dict[tuple[Variant, int], list[Cell]]:
+    """Cells by variant and width: those of one model, a seed each."""
     groups: dict[tuple[Variant, int], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.variant, cell.width), []).append(cell)
-    found = []
-    for (variant, width), group in groups.items():
-        costs = [cost(cell) for cell in group]
-        loss = estimate([cell.nats for cell in group])
-        found.append(Priced(variant, width, fmean(costs), min(costs), max(costs), loss))
-    return found
+    return groups
 
 
 def front(models: Sequence[Priced]) -> list[Priced]:

@@ -54,9 +54,29 @@ def _is_looped(run: Run) -> bool:
 
 
 def protocol_of(runs: Mapping[str, Run]) -> Settings:
-    """The setting that most runs have, name by name; where two are as frequent, that of the first run."""
-    names = dict.fromkeys(name for run in runs.values() for name in settings_of(run))
-    return {name: _most_frequent([each for run in runs.values() for each in _readings(run, name)]) for name in names}
+    """The settings of the largest group of runs that agree with each other; of groups as large, that of the first run.
+
+    Voted setting by setting, it could be a protocol that no run has.
+    """
+    unlike: dict[str, Run] = {}
+    for run in runs.values():
+        unlike.setdefault(repr(settings_of(run)), run)
+    groups = [_group_of(run, list(runs.values())) for run in unlike.values()]
+    return max(groups, key=lambda group: group[1], default=({}, 0))[0]
+
+
+def _group_of(first: Run, runs: Sequence[Run]) -> tuple[Settings, int]:
+    """What the runs that agree with `first` share, and their number; what it does not name, most of them decide."""
+    protocol = {
+        name: _most_frequent([each for run in runs for each in _readings(run, name) if each in _readings(first, name)])
+        for name in settings_of(first)
+    }
+    group = [run for run in runs if departure(run, protocol) is None]
+    for name in dict.fromkeys(name for run in group for name in settings_of(run) if name not in protocol):
+        if values := [each for run in group for each in _readings(run, name)]:
+            protocol[name] = _most_frequent(values)
+            group = [run for run in group if departure(run, {name: protocol[name]}) is None]
+    return protocol, len(group)
 
 
 def departure(run: Run, protocol: Settings) -> str | None:

@@ -53,8 +53,9 @@ class Records:
 def read_records(folders: Sequence[str]) -> Records:
     """Read sweeps, together one experiment.
 
-    Runs must agree in their data and in every setting that is no axis of a grid; what most runs have is the protocol,
-    and others are left out, as is what is damaged or not finished, with a line each.
+    Runs must agree in their data and in every setting that is no axis of a grid, and in whether stories of even and of
+    odd number were told apart; what most runs have is the protocol, and others are left out, as is what is damaged or
+    not finished, with a line each.
 
     Raises:
         FileNotFoundError: a folder is no sweep.
@@ -72,10 +73,15 @@ def read_records(folders: Sequence[str]) -> Records:
             faults.append(Fault(sweep.name, name, why))
         else:
             fitting[label] = (run, sweep, name)
-    halves = bool(fitting) and all(has_halves(run) for run, _, _ in fitting.values())
+    with_halves = sum(has_halves(run) for run, _, _ in fitting.values())
+    halves = with_halves > 0 and 2 * with_halves >= len(fitting)
 
     cells: dict[tuple, Cell] = {}
     for label, (run, sweep, name) in fitting.items():
+        if halves and not has_halves(run):
+            why = "validation must have even_stories and odd_stories as in most cells, got one without"
+            faults.append(Fault(sweep.name, name, why))
+            continue
         try:
             cell = cell_of(run, label, halves=halves, **sweep.place_of(name))
         except ValueError as error:

@@ -1,16 +1,19 @@
 """The sections of a report on sweeps, each from the findings of one study to blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from frailt.experiments.grid import WITHIN
 
 from . import figures, paper, tables
-from .cells import Variant
+from .cells import Cell, Variant
 from .comparisons import ENCODING, EQUAL_DEPTH, EQUAL_PARAMETERS, LARGER, Comparison
 from .curves import overfitting
 from .document import Block, Bullets, Paragraph
 from .figures import ERROR_BARS
 from .findings import Findings
+from .pareto import of_one_machine, priced
 from .widths import passing
-from .words import whole
+from .words import MISSING, code, counted, series, signed, whole
 from .worth import FIELD_EXPONENT
 
 _LEADS = {
@@ -47,7 +50,7 @@ def losses(found: Findings, suffix: str) -> list[Block]:
     pictures = figures.figures_4_and_5(ours, suffix, ERROR_BARS)
     if found.study.matched is not None:
         about = f"Widths are those of the reference `{found.study.matched.reference}`, to which all are matched."
-        return [Paragraph(about), tables.losses_alone(ours, ours.variants), *pictures]
+        return [Paragraph(about + _reached(found)), tables.losses_alone(ours, ours.variants), *pictures]
     blocks: list[Block] = []
     for number, name, looped in ((2, "standard", False), (3, "FraiLT", True)):
         variants = _of_family(looped, ours.variants, paper.losses().variants)
@@ -100,7 +103,45 @@ def loops(found: Findings, suffix: str) -> list[Block]:
 
 def cells(found: Findings, suffix: str) -> list[Block]:
     """Every layout and width with its costs and the loss of each seed."""
-    return [tables.of_cells(found.study.cells)]
+    machine, timed = of_one_machine(found.study.cells)
+    compiled = sum(cell.is_compiled for cell in timed)
+    about = (
+        f"Seconds and tokens/s are means over the {counted(len(timed), 'run')} on {code(machine)}, {compiled} of them "
+        f"with compiled blocks; {MISSING} where there is none."
+    )
+    return [Paragraph(about), tables.of_cells(found.study.cells)]
+
+
+_COSTS: dict[str, Callable[[Cell], float]] = {
+    "parameters": lambda cell: cell.unique_parameters,
+    "training FLOPs": lambda cell: cell.training_flops,
+    "training time": lambda cell: cell.training_s,
+}
+"""What a matched sweep holds equal."""
+
+
+def _reached(found: Findings) -> str:
+    """How near the models of a matched sweep came to their references."""
+    matched = found.study.matched
+    assert matched is not None
+    cells = found.study.cells
+    timed = of_one_machine(cells)[1] if matched.what == "training time" else None
+    costs = {(each.variant, each.width): each.cost for each in priced(cells, _COSTS[matched.what], timed)}
+    off = {
+        (variant, width): cost / costs[matched.reference, width] - 1
+        for (variant, width), cost in costs.items()
+        if variant != matched.reference and (matched.reference, width) in costs
+    }
+    if not off:
+        return ""
+    ends = dict.fromkeys(_percent(each) for each in (min(off.values()), max(off.values())))
+    said = f" Their {matched.what} is off the reference's by {' to '.join(ends)}"
+    far = [f"`{variant}` at {width} ({_percent(by)})" for (variant, width), by in off.items() if abs(by) > WITHIN]
+    return f"{said}; more than {100 * WITHIN:g} % off: {series(far)}." if far else f"{said}."
+
+
+def _percent(by: float) -> str:
+    return f"{signed(100 * by, 1)} %"
 
 
 def _trained_on(found: Findings) -> str:

@@ -9,6 +9,7 @@ from .cells import LEARNED, Cell, Variant
 from .comparisons import Comparison
 from .document import Table
 from .losses import Losses
+from .pareto import models_of, of_one_machine
 from .protocol import Settings
 from .sweeps import Rate
 from .verdicts import Answer
@@ -116,17 +117,16 @@ def of_rates(rates: Sequence[Rate]) -> Table:
 
 
 def of_cells(cells: Sequence[Cell]) -> Table:
-    """Every layout and width: what it costs, means over seeds, and the loss of each seed."""
+    """Every layout and width: what it costs, and the loss of each seed; seconds are means over runs alike in kernel."""
     seeds = sorted({cell.seed for cell in cells})
     header = (
         "layout", "width", "depth", "parameters", "training FLOPs/token", "learning rate", "tokens", "training s",
         "tokens/s", *(f"seed {seed}" for seed in seeds),
     )  # fmt: skip
-    groups: dict[tuple[int, Variant], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.width, cell.variant), []).append(cell)
+    _, timed = of_one_machine(cells)
     rows = []
-    for (width, variant), group in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1].order)):
+    for (variant, width), group in sorted(models_of(cells).items(), key=lambda item: (item[0][1], item[0][0].order)):
+        clocked = [cell for cell in group if cell in timed]
         by_seed = {cell.seed: cell.nats for cell in group}
         rows.append(
             (
@@ -137,8 +137,8 @@ def of_cells(cells: Sequence[Cell]) -> Table:
                 whole(group[0].training_flops_per_token),
                 rate(group[0].learning_rate),
                 whole(group[0].tokens),
-                whole(fmean(cell.training_s for cell in group)),
-                whole(fmean(cell.tokens_per_s for cell in group)),
+                whole(fmean(cell.training_s for cell in clocked)) if clocked else MISSING,
+                whole(fmean(cell.tokens_per_s for cell in clocked)) if clocked else MISSING,
                 *(number(by_seed.get(seed), 4) for seed in seeds),
             )
         )

@@ -17,8 +17,8 @@ class Trend:
     pair: Pair
     gain: Estimate
     """Nats per token; above 0 where the model gains on its baseline."""
-    leads: tuple[float, ...]
-    """Mean lead at each width."""
+    sides: tuple[int, ...]
+    """At each width 1 where the model is ahead, -1 where it is behind, 0 where that is undecided."""
     paper: float | None
     """The gain over the widths of the paper."""
 
@@ -39,9 +39,9 @@ class Trend:
 
     def _consequence(self) -> str:
         changes = "grows", "shrinks"
-        if all(lead > 0 for lead in self.leads):
+        if all(side > 0 for side in self.sides):
             return f": its lead {changes[self.gain.sign < 0]}"
-        if all(lead < 0 for lead in self.leads):
+        if all(side < 0 for side in self.sides):
             return f": the gap {changes[self.gain.sign > 0]}"
         return ""
 
@@ -51,8 +51,8 @@ def trend(losses: Losses, pair: Pair) -> Trend | None:
     gain, printed = lead_by_width(losses, pair), lead_by_width(paper.losses(), pair)
     if gain is None:
         return None
-    leads = tuple(each.lead.mean for each in compare(losses, pair) if each.lead is not None)
-    return Trend(pair, gain, leads, None if printed is None else printed.mean)
+    sides = tuple(each.lead.sign for each in compare(losses, pair) if each.lead is not None)
+    return Trend(pair, gain, sides, None if printed is None else printed.mean)
 
 
 def passing_width(leads: Mapping[int, float]) -> int | None:

@@ -19,6 +19,9 @@ from frailt.model.narrow_attention import is_available
 FASTER_BY = 1.1
 """A lower precision must be so many times as fast to be chosen: it has less to give, and measurements are noisy."""
 
+WIDE = 2048
+"""The widest MLP that precisions are measured with."""
+
 
 def choose_device(wanted: str) -> torch.device:
     """The device named `wanted`: auto, cpu, cuda, cuda:1, mps, ...; auto is a GPU where there is one.
@@ -76,12 +79,14 @@ def cpu_has_bfloat16_units() -> bool:
 def bfloat16_gain(config: FraiLTConfig, tokens: int | None = None) -> float:
     """How many times as fast the MLP of this width is forward and backward in bfloat16 autocast as in float32.
 
-    Of `tokens` at a time; 4,096 by default, fewer in wide models, which need no more to show it.
+    Of `tokens` at a time; 4,096 by default, fewer in wide models, which need no more to show it. Beyond WIDE one of
+    that width stands for all: its matrices are large, and the memory belongs to what is to be trained.
     """
-    hidden, inner = config.hidden_size, config.intermediate_size
+    assert isinstance(config.hidden_size, int)
+    assert isinstance(config.intermediate_size, int)
+    hidden = min(config.hidden_size, WIDE)
+    inner = max(1, round(config.intermediate_size * hidden / config.hidden_size))
     tokens = tokens or min(4096, max(512, 2**18 // hidden))
-    assert isinstance(hidden, int)
-    assert isinstance(inner, int)
     up, down = nn.Linear(hidden, inner, bias=False), nn.Linear(inner, hidden, bias=False)
     states = torch.randn(tokens, hidden)
 

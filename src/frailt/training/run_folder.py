@@ -63,7 +63,9 @@ class RunFolder:
         except ValueError:
             found = None
         if not isinstance(found, dict) or "status" not in found:
-            raise ValueError(f"out holds a run whose run.json is damaged, got {self.path}: choose another")
+            raise ValueError(
+                f"out holds a run whose run.json is damaged, got {self.path}: choose another, or move it away"
+            )
         return found
 
     def config(self) -> dict[str, Any]:
@@ -77,7 +79,9 @@ class RunFolder:
         except (yaml.YAMLError, UnicodeDecodeError):
             found = None
         if not isinstance(found, dict):
-            raise ValueError(f"out holds a run whose config.yaml is damaged, got {self.path}: choose another")
+            raise ValueError(
+                f"out holds a run whose config.yaml is damaged, got {self.path}: choose another, or move it away"
+            )
         return found
 
     def check_unchanged(
