@@ -495,6 +495,14 @@ def test_lists_and_flags_may_be_given_plainly(tmp_path, monkeypatch):
     assert [config.stream for config in seen[2:]] == [True, True, False]
 
 
+def test_a_bare_flag_leaves_what_follows_it(monkeypatch):
+    seen = []
+    monkeypatch.setattr("frailt.experiments.sweep.sweep", lambda config: seen.append(config))
+    assert main(["sweep", "--dry-run", "paper", "--data", "d", "--out", "o"]) == 0
+    assert main(["sweep", "--dry-run", "no", "paper", "--data", "d", "--out", "o"]) == 0
+    assert [(config.dry_run, config.grid) for config in seen] == [(True, "paper"), (False, "paper")]
+
+
 def test_a_config_that_is_not_utf8_is_one_line(capfd, tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("data: caf\u00e9\n".encode("latin-1"))

@@ -113,6 +113,9 @@ COMMANDS = {
 }
 
 
+_TRUE_OR_FALSE = {"true", "false", "yes", "no", "on", "off"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -265,7 +268,10 @@ def _spelt_out(arguments: list[str], command: Command, types: dict[str, Any]) ->
         wanted = types.get(name.removeprefix("--")) if name.startswith("--") else None
         values = [value] if equals else []
         if wanted is bool or _is_list(wanted):
-            while not equals and rest and not rest[0].startswith("--") and (wanted is not bool or not values):
+            while not equals and rest and not rest[0].startswith("--"):
+                may_be_positional = command.positional and rest[0].lower() not in _TRUE_OR_FALSE
+                if wanted is bool and (values or may_be_positional):
+                    break
                 values.append(rest.pop(0))
             if wanted is bool:
                 values = values or ["true"]

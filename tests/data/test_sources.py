@@ -5,6 +5,7 @@ import json
 import lzma
 import tracemalloc
 
+import datasets
 import pyarrow
 import pytest
 from hypothesis import given
@@ -174,6 +175,34 @@ def test_load_dataset_reads_a_folder_laid_out_like_a_dataset_on_the_hub(tmp_path
     }
     with pytest.raises(ValueError, match=r"no field 'story'.*: id, text$"):
         list(hub_splits(str(tmp_path), SourceOptions(text_field="story"))["train"]())
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["train", "validation", "test"], {"train": "train", "validation": "validation"}),
+        (["train", "valid"], {"train": "train", "validation": "valid"}),
+        (["train_sft", "test_sft"], {"train": "train_sft", "test_sft": "test_sft"}),
+        (["train_a", "train_b", "dev"], {"train_a": "train_a", "train_b": "train_b", "validation": "dev"}),
+    ],
+)
+def test_splits_on_the_hub_are_known_by_the_words_in_their_names(names, read, hub, monkeypatch):
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, revision: names)
+    splits = open_source("some/dataset").splits
+    assert {split: documents.shards[0].name.rsplit("-", 3)[0] for split, documents in splits.items()} == read
+
+
+def test_a_plain_file_beside_a_test_file_is_trained_on(tmp_path, caplog):
+    for name in ("stories.txt", "test.txt"):
+        write(tmp_path, name)
+    assert [shard.name for shard in open_source(str(tmp_path)).train.shards] == ["stories.txt"]
+    assert "test.txt" in caplog.text
+
+
+def test_a_test_file_alone_is_no_corpus(tmp_path):
+    write(tmp_path, "test.txt")
+    with pytest.raises(ValueError, match="has no train split, nor any other that is read; name the file"):
+        open_source(str(tmp_path)).train  # noqa: B018
 
 
 def test_an_id_goes_to_the_hub_at_the_commit_that_it_is_at(hub):

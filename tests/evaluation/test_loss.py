@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,6 +170,11 @@ def test_a_bfloat16_checkpoint_is_measured_in_float32(run, prepared, tmp_path):
     stream = PreparedData.open(prepared).split("validation").tokens
     exact = loss_by_hand(FraiLTForCausalLM.from_pretrained(tmp_path, dtype=torch.float32), stream, 47)
     assert measure(tmp_path, prepared).nats_per_token == pytest.approx(exact, abs=1e-6)
+
+
+def test_what_is_no_finite_number_is_null_in_json(run, prepared):
+    found = replace(measure(run, prepared, json=True), perplexity=math.inf)
+    assert json.loads(str(found), parse_constant=pytest.fail)["perplexity"] is None
 
 
 def test_it_prints_as_a_table_and_as_one_line_of_json(run, prepared):

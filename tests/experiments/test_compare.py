@@ -92,6 +92,21 @@ def test_the_plot_is_a_png_on_request(changed, tmp_path):
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_plot_says_the_widths_and_is_the_same_each_time(changed, tmp_path):
+    folders = [changed("one"), changed("two")]
+    record = json.loads((folders[1] / "run.json").read_text())
+    record["model"]["hidden_size"] = 32
+    for name, runs in (("same.svg", folders[:1] * 2), ("unlike.svg", folders), ("again.svg", folders)):
+        compare(CompareConfig(runs=list(map(str, runs)), plot=str(tmp_path / name)))
+        (folders[1] / "run.json").write_text(json.dumps(record))
+    same, unlike, again = ((tmp_path / name).read_text() for name in ("same.svg", "unlike.svg", "again.svg"))
+    assert "Width 16: training" in same
+    assert "Width" not in unlike
+    assert "depth 4, width 16" in unlike
+    assert "depth 4, width 32" in unlike
+    assert unlike == again
+
+
 @pytest.mark.parametrize("status", ["running", "stopped"])
 def test_a_run_that_is_not_finished_is_refused(status, changed):
     with pytest.raises(ValueError, match=f"must be a finished run, its status is '{status}'"):

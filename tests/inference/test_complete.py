@@ -121,6 +121,7 @@ def test_tokens_are_drawn_as_often_as_they_are_probable():
 def test_a_prompt_without_room_is_refused():
     with pytest.raises(ValueError, match="from 1 to 70 tokens, got 71"):
         Decoder(model_of()).decode([[9] * 71], Greedy(), stops=[])
+    assert Decoder(model_of()).decode([], Greedy(), stops=[]) == []
 
 
 # The command

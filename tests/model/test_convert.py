@@ -8,7 +8,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from frailt import FraiLTForCausalLM
-from frailt.model.convert import from_llama, load_llama2c, to_llama
+from frailt.model.convert import from_llama, load_llama2c, to_llama, unroll
 
 from .tiny import tiny_model, tokens, vary_norms
 
@@ -33,6 +33,15 @@ def test_a_plain_model_becomes_a_llama_and_comes_back_to_the_last_bit(tied, dtyp
         "dtype": again.config.dtype,
     }
     assert again.generation_config.eos_token_id == [1, 2]
+
+
+@pytest.mark.parametrize("convert", [unroll, lambda model: from_llama(to_llama(model))])
+def test_a_converted_model_generates_as_before(convert):
+    model = tiny_model("3" if convert is not unroll else "2^2")
+    model.generation_config.eos_token_id, model.generation_config.temperature = [3, 9], 0.5
+    converted = convert(model)
+    assert converted.generation_config == model.generation_config
+    assert converted.generation_config is not model.generation_config
 
 
 def test_the_copy_shares_nothing_with_the_model():

@@ -99,6 +99,18 @@ def test_a_report_replaces_an_earlier_one_as_a_whole(tmp_path, undrawn):
     assert damage(out) is None
 
 
+def test_a_report_that_was_written_in_is_refused_and_left_alone(made, tmp_path):
+    sweep, earlier, _ = made
+    out = tmp_path / "earlier"
+    shutil.copytree(earlier, out)
+    with (out / "report.md").open("a", encoding="utf-8") as file:
+        file.write("What I think of it.")
+    before = contents(out)
+    with pytest.raises(FileExistsError, match=r"out must hold a report as it was written, got .*report\.md"):
+        report(ReportConfig(sweeps=[str(sweep)], out=str(out)))
+    assert contents(out) == before
+
+
 @pytest.mark.parametrize("made_there", ["note.txt", "figures/mine.png"])
 def test_a_folder_with_anything_else_in_it_is_refused_and_left_alone(made_there, made, tmp_path):
     sweep, earlier, _ = made

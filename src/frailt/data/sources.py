@@ -106,8 +106,9 @@ class Source:
     @property
     def train(self) -> Documents:
         if "train" not in self.splits:
+            others = f"only {', '.join(self.splits)}" if self.splits else "nor any other that is read"
             raise ValueError(
-                f"source {self.name!r} has no train split, only {', '.join(self.splits)}; "
+                f"source {self.name!r} has no train split, {others}; "
                 "name the file to train on, or a folder or dataset with a train split"
             )
         return self.splits["train"]
@@ -168,8 +169,8 @@ def _folder_splits(folder: Path, options: SourceOptions) -> dict[str, Documents]
     by_split: dict[str, list[Path]] = {}
     for path in files:
         by_split.setdefault(_split_of(path.relative_to(folder)), []).append(path)
-    if set(by_split) == {""}:
-        by_split = {"train": files}
+    if "" in by_split and by_split.keys() <= {"", "test"}:
+        by_split["train"] = by_split.pop("")
     left_out = [str(path) for split in ("", "test") for path in by_split.pop(split, [])]
     if left_out:
         logger.warning(
@@ -235,9 +236,22 @@ def hub_splits(dataset: str, options: SourceOptions, revision: str | None = None
         names = datasets.get_dataset_split_names(dataset, revision=revision)
     except Exception as error:  # the library raises a dozen unrelated kinds here
         raise ValueError(_not_found(dataset, error)) from error
-    splits = {str(name): Documents(partial(hub_shards, dataset, str(name), options, revision)) for name in names}
+    named = _splits_by_name([str(name) for name in names])
+    splits = {split: Documents(partial(hub_shards, dataset, name, options, revision)) for split, name in named.items()}
+    if left_out := [name for split, name in named.items() if split not in ("train", "validation")]:
+        logger.warning("%s: splits not read: %s", dataset, ", ".join(left_out))
     splits.pop("test", None)
     return splits
+
+
+def _splits_by_name(names: Sequence[str]) -> dict[str, str]:
+    """The name of each split: its own, or the only one whose words say it, such as `valid` and `train_sft`."""
+    found = {name: name for name in names}
+    for split in ("train", "validation"):
+        alike = [name for name in names if _split_of(Path(name)) == split]
+        if split not in found and len(alike) == 1:
+            found[split] = found.pop(alike[0])
+    return found
 
 
 def _not_found(dataset: str, error: Exception) -> str:

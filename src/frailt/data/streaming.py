@@ -122,7 +122,10 @@ class StreamedSplit:
             case "builtin":
                 shards = [builtin_shard(options)]
             case "hub":
-                shards = hub_shards(stream.location, "train", options, manifest.revision)
+                split = names[0].rsplit("-", 3)[
+                    0
+                ]  # its own name for what is trained on, as in `train_sft-00000-of-00001`
+                shards = hub_shards(stream.location, split, options, manifest.revision)
             case _:
                 shards = file_shards(Path(stream.location), names, options)
         if [shard.name for shard in shards] != names:

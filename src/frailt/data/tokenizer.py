@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frailt.data.readers import first_line
 from frailt.data.sentencepiece_bpe import SAMPLE_BYTES, SpecialTokens, sentencepiece_backend, train_sentencepiece
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerFast":
     except Exception as error:  # unrelated kinds, several lines each
         raise ValueError(
             f"tokenizer {source!r} is neither a sentencepiece .model file nor a Hugging Face tokenizer here or on the "
-            f"Hub: {_first_line(str(error))}"
+            f"Hub: {first_line(error)}"
         ) from error
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise ValueError(f"tokenizer {source!r} has no tokenizer.json; only fast tokenizers are supported")
@@ -205,7 +206,3 @@ def tokenizer_hash(tokenizer: "PreTrainedTokenizerFast") -> str:
     deciding = {key: backend.get(key) for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
     text = json.dumps([deciding, story_token_ids(tokenizer)], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _first_line(message: str) -> str:
-    return (message.strip().splitlines() or ["no reason given"])[0]

@@ -1,9 +1,8 @@
 """The loss of one checkpoint over iteration counts."""
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
@@ -12,6 +11,8 @@ from frailt.model import FraiLTConfig, FraiLTForCausalLM, Layout
 from frailt.model.cost import cost
 from frailt.model.encodings import ENCODINGS
 from frailt.training.validation import validation_loss
+
+from .written import in_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Curve:
 
     def __str__(self) -> str:
         if self.as_json:
-            return json.dumps({name: value for name, value in asdict(self).items() if name != "as_json"})
+            return in_json(self, "as_json")
         head = {
             "layout": self.layout,
             "encoding": f"{self.iteration_encoding}; beyond the layout's counts it {self.beyond}",

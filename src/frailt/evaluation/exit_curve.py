@@ -1,9 +1,8 @@
 """What early exit costs and gives: the loss over mean iterations and FLOPs, beside fixed counts and other models."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,8 @@ from frailt.data.packing import PackedRows
 from frailt.model import EarlyExit, FraiLTConfig, FraiLTForCausalLM
 from frailt.model.cost import cost
 from frailt.training.validation import share_of_rows, validation_loss
+
+from .written import in_json
 
 FIXED = "fixed count"
 
@@ -65,7 +66,7 @@ class ExitCurve:
 
     def __str__(self) -> str:
         if self.as_json:
-            return json.dumps({name: value for name, value in asdict(self).items() if name != "as_json"})
+            return in_json(self, "as_json")
         head = (
             f"Early exit of {self.layout}, groups run {' and '.join(map(str, self.iterations))} times, a token at "
             f"least {self.minimum}; {self.split}, {self.rows} rows of {self.context} tokens, {self.targets:,} targets."
@@ -100,7 +101,7 @@ def measure_exits(
         model: in float32.
         rows: of the split.
         rules: with the same minimum.
-        against: names and models, made when they are asked for.
+        against: names and models.
         batch_rows: rows per forward pass.
         split: its name.
         share: of the rows, evenly spread.

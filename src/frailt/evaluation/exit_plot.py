@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from .drawing import drawing, plain
 from .exit_curve import FIXED, ExitCurve
-from .plot import drawing, plain
 
 _AXES = {"mean_iterations": "iterations per token", "forward_flops_per_token": "forward FLOPs per token"}
 _STYLES: dict[str, dict[str, Any]] = {

@@ -1,6 +1,5 @@
 """Loss, perplexity and bits per byte of a checkpoint on a prepared corpus (the paper's first measure, section 4.1)."""
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from .exit_curve import ExitCurve, criteria_of, measure_exits
 from .exit_plot import draw_exits
 from .plot import draw
 from .tasks import TaskResults, evaluate_tasks
+from .written import in_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class Evaluation:
     as_json: bool = False
 
     def __str__(self) -> str:
-        values = {name: value for name, value in asdict(self).items() if name != "as_json"}
         if self.as_json:
-            return json.dumps(values)
+            return in_json(self, "as_json")
+        values = {name: value for name, value in asdict(self).items() if name != "as_json"}
         shown = {name: f"{value:.6f}" if isinstance(value, float) else f"{value}" for name, value in values.items()}
         return "\n".join(f"{name:<15} {value}" for name, value in shown.items())
 

@@ -1,6 +1,5 @@
 """`frailt evaluate --tasks`: tasks of lm-eval, run in this process on a checkpoint."""
 
-import json
 import logging
 import os
 import random
@@ -8,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from glob import escape
 from importlib.metadata import version
@@ -28,6 +27,7 @@ from frailt.training.hardware import choose_device
 from frailt.training.run_folder import versions
 
 from .config import EvaluateConfig
+from .written import in_json
 
 SEED = 1234
 """Of what tasks draw, such as examples before a question; lm-eval's own command has the same."""
@@ -62,8 +62,7 @@ class TaskResults:
 
     def __str__(self) -> str:
         if self.as_json:
-            left_out = ("as_json", "table")
-            return json.dumps({name: value for name, value in asdict(self).items() if name not in left_out})
+            return in_json(self, "as_json", "table")
         head = {
             "layout": f"{self.layout}, iterations {', '.join(map(str, self.iterations))}",
             "context": f"{self.context} tokens",

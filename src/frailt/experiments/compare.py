@@ -74,24 +74,27 @@ def table(runs: list[Run]) -> str:
 
 def plot_losses(runs: list[Run], path: Path) -> None:
     """Training loss (thin) and validation loss (thick: on a fixed share; dot: on all, at the end) over tokens."""
-    import matplotlib
+    from matplotlib.ticker import EngFormatter
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from frailt.evaluation.drawing import drawing, plain
 
-    figure, axes = plt.subplots(figsize=(7.0, 4.5), layout="constrained")
-    for number, run in enumerate(runs):
-        color, model = f"C{number}", run.record["model"]
-        axes.plot(*run.curve("loss_nats_per_token"), color=color, linewidth=0.6, alpha=0.5)
-        label = f"{model['layout']}: {model['parameters']['total'] / 1000:,.0f} k parameters, depth {model['depth']}"
-        axes.plot(*run.curve("validation_nats_per_token"), color=color, linewidth=1.8, label=label)
-        axes.plot(run.record["tokens"], run.record["validation"]["nats_per_token"], "o", color=color, markersize=5)
-    axes.set_xlabel("training tokens")
-    axes.set_ylabel("loss (nats per token)")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
-    axes.set_title(f"Width {runs[0].record['model']['hidden_size']}: training (thin) and validation (thick)")
-    axes.grid(alpha=0.3)
-    axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    widths = {run.record["model"]["hidden_size"] for run in runs}
+    with drawing(path, (7.0, 4.5)) as figure:
+        axes = figure.subplots()
+        for number, run in enumerate(runs):
+            color, model = f"C{number}", run.record["model"]
+            axes.plot(*run.curve("loss_nats_per_token"), color=color, linewidth=0.6, alpha=0.5)
+            label = (
+                f"{model['layout']}: {model['parameters']['total'] / 1000:,.0f} k parameters, depth {model['depth']}"
+            )
+            label += f", width {model['hidden_size']}" if len(widths) > 1 else ""
+            axes.plot(*run.curve("validation_nats_per_token"), color=color, linewidth=1.8, label=label)
+            axes.plot(run.record["tokens"], run.record["validation"]["nats_per_token"], "o", color=color, markersize=5)
+        axes.set_xlabel("training tokens")
+        axes.set_ylabel("loss (nats per token)")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        where = f"Width {min(widths)}: training" if len(widths) == 1 else "Training"
+        axes.set_title(f"{where} (thin) and validation (thick)")
+        plain(axes)
+        axes.legend()

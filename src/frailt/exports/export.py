@@ -117,7 +117,6 @@ def _write_gguf(
 
 def _unrolled(model: FraiLTForCausalLM) -> tuple[LlamaForCausalLM, Rows]:
     llama = unroll(model)
-    llama.generation_config = model.generation_config
     llama.config.eos_token_id = deepcopy(model.generation_config.eos_token_id)
     difference, largest = compare_logits(model, llama)
     return llama, [

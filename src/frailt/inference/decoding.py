@@ -152,7 +152,9 @@ class Decoder:
 
 
 def _evenly(rows: Sequence[int], batch_size: int) -> list[Sequence[int]]:
-    """Batches of at most so many rows, as few and as alike in number as can be."""
+    """Batches of at most so many rows, as few and as alike in number as can be; none of no rows."""
+    if not rows:
+        return []
     batches = -(-len(rows) // batch_size)
     ends = [len(rows) * k // batches for k in range(batches + 1)]
     return [rows[begin:end] for begin, end in pairwise(ends)]

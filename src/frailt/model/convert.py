@@ -228,7 +228,8 @@ def _shared_fields(config: PreTrainedConfig) -> dict[str, Any]:
 def _with_copies(kind: type[Model], config: PreTrainedConfig, state: dict[str, Tensor], source: Any) -> Model:
     """A model with copies of the tensors of `state`, in their type and place, and of the rotations of `source`.
 
-    Rotations are in no state dict. Nothing is drawn first, which would take longer than all the rest.
+    It generates as the source does, up to the same stop tokens. Rotations are in no state dict. Nothing is drawn first,
+    which would take longer than all the rest.
     """
     with torch.device("meta"):
         model = kind(config)
@@ -236,4 +237,5 @@ def _with_copies(kind: type[Model], config: PreTrainedConfig, state: dict[str, T
     model.tie_weights()
     for name, buffer in source.model.rotary_emb.named_buffers():
         setattr(model.model.rotary_emb, name, buffer.clone())
+    model.generation_config = deepcopy(source.generation_config)
     return model.train(source.training)

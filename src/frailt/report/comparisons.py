@@ -16,6 +16,12 @@ EQUAL_PARAMETERS = "equal parameters"
 EQUAL_DEPTH = "equal depth"
 LARGER = "twice the blocks"
 ENCODING = "another encoding"
+HEADINGS = {
+    EQUAL_PARAMETERS: "At equal parameters",
+    EQUAL_DEPTH: "At equal depth",
+    LARGER: "Against twice the blocks",
+    ENCODING: "Learned against other encodings",
+}
 
 Verdict = Literal["beats", "loses to", "undecided"]
 SHARE_OF_EFFECT = 3

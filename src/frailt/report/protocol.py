@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from frailt.experiments.grid import BY_WIDTH
 from frailt.experiments.records import Run, at
 from frailt.model.layout import Layout
+
+from .words import short
 
 AXES = frozenset(
     {
@@ -23,9 +26,6 @@ WITHOUT_BEARING = frozenset(
     }
 )  # fmt: skip
 """Where and how a run runs, and what it notes meanwhile. Where the data lies may differ; which data it is may not."""
-
-BY_WIDTH = "1/sqrt(hidden_size)"
-"""What initializer_range is said to be where each cell's follows from its width."""
 
 Settings = dict[str, Any]
 
@@ -88,7 +88,7 @@ def departure(run: Run, protocol: Settings) -> str | None:
     settings = settings_of(run)
     for name, value in protocol.items():
         if name in settings and value not in _readings(run, name):
-            return f"{name} must be {_short(value)} as in most cells, got {_short(settings[name])}"
+            return f"{name} must be {short(value)} as in most cells, got {short(settings[name])}"
     return None
 
 
@@ -107,8 +107,3 @@ def _readings(run: Run, name: str) -> list[Any]:
 def _most_frequent(values: Sequence[Any]) -> Any:
     counts = Counter(map(repr, values))
     return max(values, key=lambda value: counts[repr(value)])  # the first of those that are as frequent
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 40 else f"{text[:12]}…"

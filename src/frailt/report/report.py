@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from frailt.data.whole_files import HASHES, write_folder_whole
+from frailt.data.whole_files import HASHES, damage, write_folder_whole
 
 from .compose import compose
 from .config import ReportConfig
@@ -54,6 +54,10 @@ def check_free(out: Path) -> None:
     if not out.is_dir() or any(str(path.relative_to(out)) not in ours for path in out.rglob("*") if not path.is_dir()):
         raise FileExistsError(
             f"out must be a new or empty folder, or that of a report, got {out}: choose another, or remove it"
+        )
+    if ours and (wrong := damage(out)) is not None:
+        raise FileExistsError(
+            f"out must hold a report as it was written, got {out}, {wrong}: choose another, or remove it"
         )
 
 

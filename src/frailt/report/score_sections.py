@@ -6,7 +6,7 @@ from typing import Any
 
 from . import paper, score_tables
 from .checkpoints import Teller
-from .comparisons import ENCODING, EQUAL_DEPTH, EQUAL_PARAMETERS, LARGER
+from .comparisons import HEADINGS
 from .document import Block, Bullets, Heading, Link, Page, Paragraph, Picture
 from .gradings import by_kind_of_pair
 from .judging import Judging
@@ -17,14 +17,8 @@ from .powerlaw import LEAST_POINTS
 from .scores import AVERAGE, KINDS, marks_of, mean_of
 from .stories import STORIES, shown, stories_page
 from .told import Told
-from .words import MISSING, around, code, counted, number, plain, series, whole
+from .words import MISSING, around, code, counted, number, plain, series, short, whole
 
-_LEADS = {
-    EQUAL_PARAMETERS: "At equal parameters",
-    EQUAL_DEPTH: "At equal depth",
-    LARGER: "Against twice the blocks",
-    ENCODING: "Learned against other encodings",
-}
 _ASSUMED = (
     "A law is a straight line by least squares in log grade over log loss, score = c · loss^−k, of which k is the "
     "exponent. *One law* is asked by Chow's F test: does a law for each family leave less than one law for both? It "
@@ -63,7 +57,7 @@ def grades(judging: Judging) -> list[Block]:
     """Sentences, Tables 4 and 5, and every difference."""
     blocks: list[Block] = [Paragraph(_about(judging.told))]
     for kind, found in by_kind_of_pair(judging.gradings).items():
-        lead = _LEADS.get(kind, f"At {kind}")
+        lead = HEADINGS.get(kind, f"At {kind}")
         blocks += [Paragraph(f"**{lead}.**"), Bullets(tuple(each.sentence() for each in found))]
     yardsticks = [_yardstick(each) for each in judging.told.yardsticks if each.is_graded]
     if yardsticks:
@@ -197,12 +191,7 @@ def _counts(told: Told, name: str) -> str:
 def _settings(settings: dict[str, Any]) -> str:
     """A record in one line."""
     named = {name: value for name, value in settings.items() if isinstance(value, str | int | float)}
-    return series([f"{plain(name)} {code(_short(value))}" for name, value in named.items()]) if named else MISSING
-
-
-def _short(value: object) -> str:
-    words = " ".join(str(value).split())
-    return words if len(words) <= 40 else f"{words[:12]}…"
+    return series([f"{plain(name)} {code(short(value))}" for name, value in named.items()]) if named else MISSING
 
 
 def _yardstick(teller: Teller) -> str:

@@ -6,7 +6,7 @@ from frailt.experiments.grid import WITHIN
 
 from . import figures, paper, tables
 from .cells import Cell, Variant
-from .comparisons import ENCODING, EQUAL_DEPTH, EQUAL_PARAMETERS, LARGER, Comparison
+from .comparisons import HEADINGS, LARGER, Comparison
 from .curves import overfitting
 from .document import Block, Bullets, Paragraph
 from .figures import ERROR_BARS
@@ -15,13 +15,6 @@ from .pareto import of_one_machine, priced
 from .widths import passing
 from .words import MISSING, code, counted, series, signed, whole
 from .worth import FIELD_EXPONENT
-
-_LEADS = {
-    EQUAL_PARAMETERS: "At equal parameters",
-    EQUAL_DEPTH: "At equal depth",
-    LARGER: "Against twice the blocks",
-    ENCODING: "Learned against other encodings",
-}
 
 
 def what_holds(found: Findings) -> list[Block]:
@@ -34,7 +27,7 @@ def what_holds(found: Findings) -> list[Block]:
         sentences += [each.sentence() for each in found.trends if each.pair.kind == kind]
         if kind == LARGER:
             sentences += [passing(own) for own in _by_pair(found.comparisons, kind)]
-        blocks += _listed(_LEADS.get(kind, f"At {kind}"), sentences)
+        blocks += _listed(HEADINGS.get(kind, f"At {kind}"), sentences)
     blocks += _listed("Overfitting", overfitting(found.turns, found.pairs))
     blocks += _listed("What a loop is worth", [fit.sentence() for fit in found.fits])
     if len(blocks) < 2:

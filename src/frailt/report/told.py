@@ -11,6 +11,7 @@ from frailt.judge.completions import Completions, read_completions
 from .checkpoints import Checkpoint, Story, Teller, teller_of
 from .judged import Judge, read_judged
 from .measures import IDENTITY, MEASURES, read_measures
+from .words import short
 
 _COMPLETIONS = "completions.json"
 
@@ -138,7 +139,7 @@ def _one_protocol(checkpoints: Sequence[Checkpoint], left_out: list[str]) -> lis
         if departures:
             name, value = departures[0]
             left_out.append(
-                f"{each.name}: {name} must be {_short(value)} as in most, got {_short(each.telling.get(name))}"
+                f"{each.name}: {name} must be {short(value)} as in most, got {short(each.telling.get(name))}"
             )
             continue
         first = kept.setdefault(each.identity, each)
@@ -157,7 +158,7 @@ def _alike_measured(tellers: Sequence[Teller], left_out: list[str]) -> list[Tell
             own = each.measures.basis[name] if each.measures is not None else None
             if own is not None and own[key] != wanted:
                 left_out.append(
-                    f"{each.name}: {name} of {MEASURES} must be {_short(wanted)} as in most, got {_short(own[key])}"
+                    f"{each.name}: {name} of {MEASURES} must be {short(wanted)} as in most, got {short(own[key])}"
                 )
                 found[place] = replace(each, measures=None)
     return found
@@ -168,8 +169,3 @@ def _most_frequent(values: Iterable[Any]) -> Any:
     found = list(values)
     counts = Counter(map(repr, found))
     return max(found, key=lambda value: counts[repr(value)], default=None)
-
-
-def _short(value: Any) -> str:
-    words = " ".join(str(value).split())
-    return words if len(words) <= 40 else f"{words[:12]}…"

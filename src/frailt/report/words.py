@@ -33,6 +33,12 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def short(value: object) -> str:
+    """A value on one line; of a long one, such as a hash, the beginning."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
 def rate(value: float) -> str:
     """A learning rate, such as 0.003."""
     return f"{value:g}"

@@ -130,8 +130,8 @@ def matmul_flops_per_s(device: torch.device, precision: str) -> float:
 
     def product() -> None:
         left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
 
     return 2 * size**3 / min(_seconds(product, 10))  # a ceiling: the least disturbed one
 
