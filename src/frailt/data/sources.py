@@ -105,6 +105,7 @@ class Source:
 
     @property
     def train(self) -> Documents:
+        """What is trained on; raises a ValueError where there is none."""
         if "train" not in self.splits:
             others = f"only {', '.join(self.splits)}" if self.splits else "nor any other that is read"
             raise ValueError(
@@ -115,6 +116,7 @@ class Source:
 
     @property
     def validation(self) -> Documents | None:
+        """What is held out by the corpus itself, where it does."""
         return self.splits.get("validation")
 
 

@@ -25,6 +25,7 @@ class SplitWriter:
         self.histogram: Counter[int] = Counter()
 
     def add(self, stories: list[list[int]], utf8_bytes: int) -> None:
+        """Append the tokens of stories, BOS and all; `utf8_bytes` is how long their texts are together."""
         lengths = [len(story) for story in stories]
         data = np.fromiter(chain.from_iterable(stories), dtype=self.dtype, count=sum(lengths)).tobytes()
         self.file.write(data)
@@ -36,9 +37,11 @@ class SplitWriter:
         self.histogram.update(1 << (length - 1).bit_length() for length in lengths)
 
     def close(self) -> None:
+        """Close the file; nothing can be added then."""
         self.file.close()
 
     def manifest(self) -> SplitManifest:
+        """What went in: counts, lengths, and the SHA-256 of the file."""
         return SplitManifest(
             documents=self.documents,
             tokens=self.tokens,

@@ -137,6 +137,11 @@ def stream(
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, prompt: str, context: int) -> list[int]:
+    """The ids of a prompt, BOS first.
+
+    Raises:
+        ValueError: the tokenizer does not know a character, or no room for a token is left in `context` tokens.
+    """
     [tokens] = encode_stories(tokenizer, [prompt])
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokens:
         unknown = sorted(

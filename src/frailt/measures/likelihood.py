@@ -41,10 +41,12 @@ class Likelihood:
 
     @property
     def nats_per_token(self) -> float:
+        """Of the tokens that count."""
         return self.nats / self.tokens
 
     @property
     def bits_per_byte(self) -> float:
+        """Of UTF-8."""
         return self.nats / math.log(2) / self.utf8_bytes
 
 

@@ -118,6 +118,7 @@ class FraiLTAttention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
+        """What to add to the residual stream (B, T, D); and the weights (B, H, T, S), where the kernel gives them."""
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         query = self.q_proj(hidden_states).view(shape).transpose(1, 2)  # (B, H, T, K)
         key = self.k_proj(hidden_states).view(shape).transpose(1, 2)  # (B, G, T, K)
@@ -150,6 +151,7 @@ class FraiLTBlock(GradientCheckpointingLayer):
         slot: FraiLTAttentionSlot,
         **kwargs: Any,
     ) -> Tensor:
+        """The residual stream behind the block, (B, T, D)."""
         if encoding is not None:
             hidden_states = hidden_states + encoding.to(hidden_states.dtype)
         attended, _ = self.self_attn(self.input_layernorm(hidden_states), slot, **kwargs)
@@ -172,6 +174,7 @@ class FraiLTGroup(nn.Module):
         self.exiting: GroupExit | None = None
 
     def forward(self, hidden_states: Tensor, slots: Sequence[FraiLTAttentionSlot], **kwargs: Any) -> Tensor:
+        """The residual stream (B, T, D) behind the group; it takes a slot for each of its M * L block applications."""
         if self.exiting is not None:
             return self.exiting(self, hidden_states, slots, **kwargs)
         slot = iter(slots)
