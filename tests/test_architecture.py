@@ -13,6 +13,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A package may import from those of a lower number, and from itself.
 LAYERS = {
+    "intervals": 0,
     "model": 0,
     "data": 1,
     "tasks": 2,

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
-from scipy.special import stdtrit
 from scipy.stats import f as f_distribution
 
-LEVEL = 0.95
+from frailt.intervals import LEVEL, t_quantile
 
 _EQUAL = 1e-9
 """Values that are apart by less are the same."""
@@ -107,7 +106,7 @@ def mean_over_clusters(clusters: Sequence[Sequence[float]]) -> Estimate:
     means = [fmean(values) for values in clusters]
     n = len(means)
     is_spread = max(means) - min(means) > _EQUAL
-    return Estimate(fmean(means), _t(n - 1) * stdev(means) / math.sqrt(n) if is_spread else None, n)
+    return Estimate(fmean(means), t_quantile(n - 1) * stdev(means) / math.sqrt(n) if is_spread else None, n)
 
 
 def slope_within(
@@ -130,7 +129,7 @@ def slope_within(
         sums[name] += float(moment)
     n = len(names)
     error = math.sqrt(n / (n - 1) * sum(value**2 for value in sums.values())) / scale
-    return Estimate(slope, _t(n - 1) * error if error > _EQUAL else None, n)
+    return Estimate(slope, t_quantile(n - 1) * error if error > _EQUAL else None, n)
 
 
 def _table(grades: Sequence[Sequence[float]]) -> np.ndarray | None:
@@ -147,7 +146,3 @@ def _centred(values: Sequence[float], groups: Sequence[Hashable]) -> np.ndarray:
 
 def _quantile(first: float, second: float) -> float:
     return float(f_distribution.ppf((1 + LEVEL) / 2, first, second))
-
-
-def _t(freedom: int) -> float:
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, variance
 
-from scipy.special import stdtrit
-
-from frailt.judge.agreement import LEVEL, mean_over_clusters
+from frailt.intervals import t_quantile
+from frailt.judge.agreement import mean_over_clusters
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def share(by_beginning: Mapping[int, Sequence[bool]]) -> Mean:
         effective = float(beginnings)
     else:
         effective = min(n, found * (1 - found) / squared_error) if squared_error else float(n)
-    t = float(stdtrit(beginnings - 1, (1 + LEVEL) / 2))
+    t = t_quantile(beginnings - 1)
     scale = 1 + t * t / effective
     centre = (found + t * t / (2 * effective)) / scale
     half = t / scale * math.sqrt(found * (1 - found) / effective + (t / (2 * effective)) ** 2)

@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from frailt.intervals import t_quantile
 from frailt.judge.prompt import CATEGORIES
 from frailt.judge.tool import HIGHEST, LOWEST
 
 from . import paper
 from .cells import Variant
 from .comparisons import Pair
-from .powerlaw import t_quantile
 from .scores import AVERAGE
 
 GRADES = 20

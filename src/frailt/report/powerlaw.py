@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc, stdtrit
+from scipy.special import fdtrc
 
-from .statistics import LEVEL
+from frailt.intervals import LEVEL, t_quantile
 
 LEAST_POINTS = 4
 """Below so many there is no fit."""
@@ -161,11 +161,6 @@ def p_without_one(first: Points, second: Points) -> tuple[float, float] | None:
         except ValueError:
             return None
     return min(found), max(found)
-
-
-def t_quantile(freedom: int) -> float:
-    """Student's t that is exceeded in size with probability 1 - LEVEL."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _logs(points: Points) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from math import inf, isinf, sqrt
 
+from frailt.intervals import t_quantile
+
 from . import paper, score_tables
 from .comparisons import Pair, pairs
 from .document import Block, Bullets, Heading, Paragraph, Table
@@ -20,7 +22,6 @@ from .noise import (
     printed,
     widths_of_ten,
 )
-from .powerlaw import t_quantile
 from .score_sections import laws_and_figures
 from .scores import KINDS
 from .words import MISSING, number, series, signed

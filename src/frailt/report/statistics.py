@@ -5,10 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
-
-LEVEL = 0.95
-"""How often an interval holds the true value, over experiments; of each interval by itself, not of all at once."""
+from frailt.intervals import t_quantile
 
 MOST_SEEDS = 1000
 """Where more seeds than this were needed, no number is given."""
@@ -45,7 +42,7 @@ class Estimate:
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean and interval of one value per seed, at least one, by Student's t with n - 1 degrees of freedom."""
     n = len(values)
-    half_width = _t(n) * stdev(values) / math.sqrt(n) if n > 1 else None
+    half_width = t_quantile(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else None
     return Estimate(fmean(values), half_width, n)
 
 
@@ -91,10 +88,6 @@ def seeds_needed(found: Estimate, half_width: float) -> int | None:
     """
     if found.half_width is None:
         return None
-    deviation = found.half_width * math.sqrt(found.seeds) / _t(found.seeds)
-    return next((n for n in range(2, MOST_SEEDS + 1) if _t(n) * deviation <= half_width * math.sqrt(n)), None)
-
-
-def _t(seeds: int) -> float:
-    """Student's t that is exceeded in size with probability 1 - LEVEL."""
-    return float(stdtrit(seeds - 1, (1 + LEVEL) / 2))
+    deviation = found.half_width * math.sqrt(found.seeds) / t_quantile(found.seeds - 1)
+    numbers = range(2, MOST_SEEDS + 1)
+    return next((n for n in numbers if t_quantile(n - 1) * deviation <= half_width * math.sqrt(n)), None)

@@ -18,9 +18,11 @@ from statistics import fmean
 import numpy as np
 from scipy.special import fdtri
 
+from frailt.intervals import LEVEL
+
 from .cells import LEARNED, Variant
 from .losses import Losses
-from .statistics import LEVEL, estimate
+from .statistics import estimate
 from .words import number, series
 
 PHI = np.linspace(-1.0, 2.0, 301)
