@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .cache import InPlaceCache
+from .reading import padding_mask, read_padded
 from .step import Step
 
 
@@ -49,7 +50,8 @@ class Batch:
         """
         room += 1  # to a compiled step a full cache would be another graph
         here = self._some(keep)
-        texts, logits = self._read(prompts, 0 if here else room)
+        cache, missing, logits = read_padded(self.model, prompts, 0 if here else room)
+        texts = _Texts(cache, missing)
         self._set(_laid_together([*here, texts], room) if here else texts)
         return logits
 
@@ -78,30 +80,10 @@ class Batch:
             runs.append(range(begins, row + 1))
         return [self._texts.of(run) for run in runs]
 
-    def _read(self, prompts: Sequence[Sequence[int]], room: int) -> tuple["_Texts", Tensor]:
-        """Prompts in a cache of their own, padded on the left, and the logits behind them."""
-        longest = max(map(len, prompts))
-        missing = torch.tensor([longest - len(prompt) for prompt in prompts], device=self.device)
-        ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts], device=self.device)
-        places = torch.arange(longest, device=self.device)[None] - missing[:, None]
-        cache = InPlaceCache(self.model.config.num_hidden_layers, longest + room)
-        output = self.model(
-            input_ids=ids,
-            attention_mask=(places >= 0).long() if bool(missing.any()) else None,
-            position_ids=places.clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return _Texts(cache, missing), output.logits[:, -1].float()
-
     def _set(self, texts: "_Texts") -> None:
         """Make these the rows."""
         self._texts = texts
-        length = texts.cache.in_place[0].length
-        hidden = torch.arange(length, device=self.device)[None] < texts.missing[:, None]  # (B, T)
-        mask = torch.zeros(hidden.shape, device=self.device, dtype=self.model.dtype)
-        self._mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]  # (B, 1, 1, T), added to scores
+        self._mask = padding_mask(texts.missing, texts.cache.in_place[0].length, self.model.dtype)
 
 
 class _Texts(NamedTuple):

@@ -14,8 +14,8 @@ from torch import Tensor
 from frailt.model import FraiLTForCausalLM
 from frailt.training.compiling import missing_for_compile
 
-from .cache import InPlaceCache
 from .drawing import Choose
+from .reading import padding_mask, read_padded
 from .step import REPAYS_AFTER_S, Step
 
 DROP_SHARE = 0.25
@@ -97,7 +97,7 @@ class Decoder:
         """
         [room] = self._room([prompt], max_new_tokens)
         batch = _Batch(self.step, [prompt], room)
-        logits = batch.read_prompts()
+        logits = batch.logits
         for step in range(room):
             chosen = choose(logits, torch.tensor([0]), step)
             token = int(chosen)
@@ -126,7 +126,7 @@ class Decoder:
     ) -> Iterator[tuple[int, Continuation]]:
         batch = _Batch(self.step, prompts, max(room[i] for i in rows))
         alive, new = list(rows), {i: list[int]() for i in rows}
-        logits = batch.read_prompts()
+        logits = batch.logits
         step = 0
         while True:
             chosen = choose(logits, torch.tensor(alive), step)
@@ -161,35 +161,13 @@ def _evenly(rows: Sequence[int], batch_size: int) -> list[Sequence[int]]:
 
 
 class _Batch:
-    """Prompts of several rows, padded on the left, and the steps behind them."""
+    """Prompts of several rows, read, and the steps behind them."""
 
     def __init__(self, step: Step, prompts: Sequence[Sequence[int]], room: int) -> None:
-        self.step, self.model, self.prompts = step, step.model, prompts
-        self.device = self.model.device
-        self.longest = max(map(len, prompts))
-        length = self.longest + room
-        self.cache = InPlaceCache(self.model.config.num_hidden_layers, length)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        self.missing = self.longest - lengths  # (B,)
-        hidden = torch.arange(length, device=self.device)[None] < self.missing[:, None]
-        self.mask = torch.zeros(hidden.shape, device=self.device, dtype=self.model.dtype)
-        self.mask = self.mask.masked_fill_(hidden, float("-inf"))[:, None, None]  # (B, 1, 1, T), added to scores
-
-    def read_prompts(self) -> Tensor:
-        """Fill the cache; logits behind each prompt: (B, V)."""
-        ids = torch.zeros(len(self.prompts), self.longest, dtype=torch.long)
-        for row, prompt in enumerate(self.prompts):
-            ids[row, self.longest - len(prompt) :] = torch.tensor(prompt)
-        places = torch.arange(self.longest, device=self.device)[None] - self.missing[:, None]
-        output = self.model(
-            input_ids=ids.to(self.device),
-            attention_mask=(places >= 0).long() if bool(self.missing.any()) else None,
-            position_ids=places.clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float()
+        self.step = step
+        self.cache, self.missing, self.logits = read_padded(step.model, prompts, room)
+        length = self.cache.in_place[0].length
+        self.mask = padding_mask(self.missing, length, step.model.dtype)
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Add one token to each row, (B,); logits behind it: (B, V)."""
