@@ -280,6 +280,15 @@ def test_a_cell_is_there_once(told, tmp_path):
     assert found.left_out == ("again: it repeats plain: layout, width and seed are the same",)
 
 
+def test_what_all_share_is_what_some_have(tmp_path):
+    # One by one most have 1000 tokens, and as many data "aa" as "bb": none has 1000 and "aa".
+    unlike = [{"trained_tokens": 2000}, {"data_hash": "bb" * 32}, {"trained_tokens": 3000}, {"data_hash": "cc" * 32}]
+    usual = {"trained_tokens": 1000, "data_hash": "aa" * 32}
+    folders = [write_completions(tmp_path / str(i), seed=i, **usual | each) for i, each in enumerate(unlike)]
+    folders.append(write_completions(tmp_path / "4", seed=4, **usual | unlike[1]))
+    assert [each.name for each in read_told([], list(map(str, folders))).checkpoints] == ["1", "4"]
+
+
 def test_budgets_and_data_are_not_mixed(tmp_path):
     def trained(name, tokens, data="aa", **cell):
         return write_completions(tmp_path / name, trained_tokens=tokens, data_hash=data * 32, **cell)

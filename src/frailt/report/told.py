@@ -132,7 +132,8 @@ def _with_texts(known: Sequence[Story], told: Sequence[Story]) -> tuple[Story, .
 def _one_protocol(checkpoints: Sequence[Checkpoint], left_out: list[str]) -> list[Checkpoint]:
     """Those that told the same beginnings alike, each cell once."""
     names = dict.fromkeys(name for each in checkpoints for name in each.telling)
-    wanted = {name: _most_frequent([each.telling.get(name) for each in checkpoints]) for name in names}
+    told = _most_frequent([{name: each.telling.get(name) for name in names} for each in checkpoints])
+    wanted: dict[str, Any] = told or {}
     kept: dict[Hashable, Checkpoint] = {}
     for each in checkpoints:
         departures = [(name, value) for name, value in wanted.items() if each.telling.get(name) != value]
