@@ -149,6 +149,16 @@ def test_differences_at_one_width_name_each_pair_and_show_the_papers_beside_ours
     assert printed == pytest.approx([1.348 - 1.409, 1.348 - 1.067])
 
 
+def test_a_kind_of_difference_that_a_width_has_not_leaves_no_empty_panel(sweep):
+    losses = study_of(write_sweep(sweep, as_in_the_paper(), layouts=["2", "8", "2^4"], widths=(64, 128))).losses
+    comparisons = [each for pair in pairs(losses.variants) for each in compare(losses, pair)]
+    kept = [each for each in comparisons if each.width == 64 or each.pair.kind == "equal parameters"]
+    panels = {axes.get_title(): axes for axes in differences(kept).axes}
+    assert [title for title, axes in panels.items() if not axes.get_visible()] == ["equal depth, width 128"]
+    labelled = [title for title, axes in panels.items() if axes.get_xlabel() and axes.get_visible()]
+    assert labelled == ["equal parameters, width 128", "equal depth, width 64"]
+
+
 def test_learning_curves_are_means_over_seeds_within_their_range(sweep):
     for seed, last in ((0, 1.6), (1, 1.8)):
         write_run(sweep / "cells" / str(seed), seed=seed, curve=(3.0, 1.5, last))

@@ -67,7 +67,8 @@ def _against(name: str, cost: str, models: Sequence[Priced], suffix: str, note: 
     best = series([f"`{model.variant}` at {model.width}" for model in front(models)])
     numbers = {model.loss.seeds for model in models}
     unlike = " Models have different seeds, and means over them are compared all the same." if len(numbers) > 1 else ""
-    caption = f"{note} On the Pareto front, by mean loss: {best}.{unlike} {ERROR_BARS}".strip()
+    widths = " Each line joins the widths of a layout." if len({model.width for model in models}) > 1 else ""
+    caption = f"{note}{widths} On the Pareto front, by mean loss: {best}.{unlike} {ERROR_BARS}".strip()
     return Picture(f"loss-by-{name}{suffix}", f"Loss against {cost}", caption, partial(against_cost, models, cost))
 
 

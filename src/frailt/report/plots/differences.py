@@ -42,11 +42,15 @@ def _in_rows(comparisons: Sequence[Comparison], widths: Sequence[int]) -> Figure
     height = 0.4 + 0.23 * sum(rows) + 0.55 * len(rows)
     ratios = [count + 0.6 for count in rows]
     figure, panels = figure_of(height, len(kinds), len(widths), sharex="row", sharey="row", height_ratios=ratios)
+    lowest: dict[int, Axes] = {}
     for number, axes in enumerate(panels):
         kind, width = list(kinds)[number // len(widths)], widths[number % len(widths)]
-        _rows(axes, [each for each in comparisons if each.width == width and each.pair.kind == kind], kinds[kind])
+        own = [each for each in comparisons if each.width == width and each.pair.kind == kind]
+        _rows(axes, own, kinds[kind])
         axes.set_title(f"{kind}, width {width}")
-    for axes in panels[-len(widths) :]:
+        axes.set_visible(bool(own))
+        lowest |= {width: axes} if own else {}
+    for axes in lowest.values():
         axes.set_xlabel(LABEL)
     if any(each.paper is not None for each in comparisons):
         figure.legend(handles=[Line2D([], [], label="the paper", **_PRINTED)], loc="outside upper right")
