@@ -29,7 +29,7 @@ from frailt.experiments.sweep import check_same_protocol, read_grid, sweep
 from frailt.training.compiling import missing_for_compile
 from frailt.training.stopping import Stopped
 
-from .fakes import DIVERGED, FakeJobs, leave_run
+from .fakes import DIVERGED, FakeJob, FakeJobs, leave_run
 
 PROTOCOL = {
     "context": 47,
@@ -389,6 +389,30 @@ def test_a_dry_run_shows_sizes_flops_memory_and_time_and_what_cannot_be_trained(
     assert int(row[4].replace(",", "")) == 330 * 16 + 4 * 16**2 + 3 * 16 * 32 + 3 * 16
     assert row[5] == f"{8 * 8 * 47:,}"
     assert "cannot be trained: 6_1_8-steps_lr-0.01_seed-0 and its other seeds: head_dim must be even" in out
+
+
+def test_a_cell_that_no_memory_here_holds_is_not_started_and_the_others_go_on(prepared, tmp_path, capsys):
+    limits = ["--widths", "16", str(1 << 18), "--layouts", "1", "--jobs", "1", "--threads", "1"]
+    assert main(command(prepared, tmp_path, *limits)) == 2
+    said = capsys.readouterr().err
+    assert "cells/16_1_8-steps_lr-0.01_seed-0 finished" in said
+    assert re.search(
+        r"262144_1_8-steps_lr-0.01_seed-0 failed: it needs [\d,.]+ GiB for its tensors, and there are", said
+    )
+    assert not (tmp_path / "sweep" / "cells" / f"{1 << 18}_1_8-steps_lr-0.01_seed-0").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(-9, "SIGKILL ended it, as for want of memory, see "), (3, "exit code 3")]
+)
+def test_a_run_that_ends_without_a_word_is_named_by_how_it_ended(code, reason, prepared, tmp_path):
+    jobs = FakeJobs(lambda config: 2.0)
+    jobs.start = lambda name, command, log: FakeJob(code)
+    planned = schedule(prepared, tmp_path)
+    runner = Runner(planned, list(planned.grid), jobs)
+    with pytest.raises(SomeFailed):
+        runner.run()
+    assert all(why.startswith(reason) for why in runner.failed.values())
 
 
 def test_a_dry_run_counts_the_trials_that_are_left(prepared, tmp_path):

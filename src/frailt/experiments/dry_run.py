@@ -1,15 +1,14 @@
 """What a sweep would take: parameters, FLOPs, memory and time of each cell, before anything is started."""
 
 from collections import defaultdict
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
-from frailt.planning.config import PlanConfig
-from frailt.planning.plan import Plan, plan
-from frailt.training.config import TrainConfig
+from frailt.planning.plan import Plan
 from frailt.training.hardware import with_threads
 
 from .grid import Cell
 from .match import reference_of
+from .room import planned
 from .schedule import CannotRun, Schedule
 from .view import duration
 
@@ -74,16 +73,15 @@ def _dry_run(schedule: Schedule, cells: list[Cell], jobs: int, sharing: float) -
 
 def _planned(schedule: Schedule, cells: list[Cell], flops_per_s: float | None, sharing: float) -> _Line:
     config = schedule.config_for_plan(cells[0])
-    settings = {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
-    planned = plan(PlanConfig(**settings, flops_per_s=flops_per_s))
+    found = planned(config, flops_per_s)
     tokens_per_s = schedule.tokens_per_s(cells[0])
-    tokens: int | None = planned.tokens or 0
-    seconds = (planned.tokens or 0) / (tokens_per_s or planned.tokens_per_s / sharing)
+    tokens: int | None = found.tokens or 0
+    seconds = (found.tokens or 0) / (tokens_per_s or found.tokens_per_s / sharing)
     if schedule.waits_for_timing(cells[0]):  # and will train for the reference's time
-        reference = _planned(schedule, [reference_of(schedule.grid, cells[0])], planned.device.flops_per_s, sharing)
+        reference = _planned(schedule, [reference_of(schedule.grid, cells[0])], found.device.flops_per_s, sharing)
         tokens, seconds, tokens_per_s = None, reference.seconds, None
     return _Line(
-        plan=planned,
+        plan=found,
         cells=len(cells),
         finished=sum(schedule.is_finished(cell) for cell in cells),
         tokens=tokens,

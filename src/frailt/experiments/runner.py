@@ -1,9 +1,10 @@
 """Running what is due, a few runs at a time, until nothing is left."""
 
 import json
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .view import Shown, View
 
 POLL_S = 1.0
 
+Refuse = Callable[[TrainConfig], str | None]
+
 
 class SomeFailed(ValueError):
     """Runs of a sweep failed; the others are done."""
@@ -32,10 +35,12 @@ class Runner:
         schedule: what is due.
         cells: those wanted.
         jobs: where they run.
+        refuse: says why a run is not to be started, if it is not.
     """
 
-    def __init__(self, schedule: Schedule, cells: list[Cell], jobs: Jobs) -> None:
+    def __init__(self, schedule: Schedule, cells: list[Cell], jobs: Jobs, refuse: Refuse = lambda config: None) -> None:
         self.schedule, self.cells, self.jobs, self.out = schedule, cells, jobs, schedule.out
+        self.refuse = refuse
         self.view = View(cells, f"{self.out}, {jobs.slots} at a time")
         self.failed: dict[str, str] = {}
         """The reason by task or cell."""
@@ -108,6 +113,9 @@ class Runner:
     def _start(self, task: Task) -> None:
         job = self.jobs.find(task.name)
         if job is None and not in_use(task.folder):
+            if (why := self.refuse(task.config)) is not None:
+                self._fail(task.name, why)
+                return
             log = self._log(task)
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +160,12 @@ class Runner:
         except (OSError, IndexError):
             last = ""
         _, found, said = last.partition("error: ")
-        return said if found else f"exit code {code}, see {log}"
+        if found:
+            return said
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"{name} ended it{', as for want of memory' if name == 'SIGKILL' else ''}, see {log}"
+        return f"exit code {code}, see {log}"
 
     def _stop_jobs(self) -> None:
         """Ask what runs to save and end, and wait for it."""

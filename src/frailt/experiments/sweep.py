@@ -25,6 +25,7 @@ from .alike import began_alike, chosen_alike
 from .config import SweepConfig
 from .grid import Grid, grids
 from .jobs import ClusterJobs, Jobs, LocalJobs
+from .room import lack_of_memory
 from .runner import Runner
 from .schedule import Schedule
 
@@ -62,7 +63,7 @@ def sweep(config: SweepConfig) -> str | None:
         place: Jobs = LocalJobs(jobs, threads or 1, gpus)
         if config.on == "slurm":
             place = ClusterJobs(out / "logs" / "submitit", jobs, config.slurm)
-        Runner(schedule, cells, place).run()
+        Runner(schedule, cells, place, lack_of_memory if config.on == "local" else lambda config: None).run()
     return None
 
 
