@@ -122,9 +122,8 @@ class StreamedSplit:
             case "builtin":
                 shards = [builtin_shard(options)]
             case "hub":
-                split = names[0].rsplit("-", 3)[
-                    0
-                ]  # its own name for what is trained on, as in `train_sft-00000-of-00001`
+                # By its own name, which need not be train: shards are called such as `train_sft-00000-of-00001`.
+                split = names[0].rsplit("-", 3)[0]
                 shards = hub_shards(stream.location, split, options, manifest.revision)
             case _:
                 shards = file_shards(Path(stream.location), names, options)

@@ -38,7 +38,7 @@ class Runner:
         refuse: says why a run is not to be started, if it is not.
     """
 
-    def __init__(self, schedule: Schedule, cells: list[Cell], jobs: Jobs, refuse: Refuse = lambda config: None) -> None:
+    def __init__(self, schedule: Schedule, cells: list[Cell], jobs: Jobs, refuse: Refuse | None = None) -> None:
         self.schedule, self.cells, self.jobs, self.out = schedule, cells, jobs, schedule.out
         self.refuse = refuse
         self.view = View(cells, f"{self.out}, {jobs.slots} at a time")
@@ -113,7 +113,7 @@ class Runner:
     def _start(self, task: Task) -> None:
         job = self.jobs.find(task.name)
         if job is None and not in_use(task.folder):
-            if (why := self.refuse(task.config)) is not None:
+            if self.refuse is not None and (why := self.refuse(task.config)) is not None:
                 self._fail(task.name, why)
                 return
             log = self._log(task)

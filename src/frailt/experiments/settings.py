@@ -5,6 +5,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from .records import is_positive
+
 
 def named(wanted: type, given: Any, prefix: str) -> dict[str, Any]:
     """What is given, if `wanted` has fields of these names.
@@ -51,7 +53,7 @@ def numbers(name: str, values: Any) -> list[float]:
         raise ValueError(f"{name} must be a list of numbers above 0, got {values!r}")
     found = list(values)
     for value in found:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if not is_positive(value):
             raise ValueError(f"{name} must be numbers above 0, got {value!r}{_hint(value)}")
     return found
 

@@ -63,7 +63,7 @@ def sweep(config: SweepConfig) -> str | None:
         place: Jobs = LocalJobs(jobs, threads or 1, gpus)
         if config.on == "slurm":
             place = ClusterJobs(out / "logs" / "submitit", jobs, config.slurm)
-        Runner(schedule, cells, place, lack_of_memory if config.on == "local" else lambda config: None).run()
+        Runner(schedule, cells, place, lack_of_memory if config.on == "local" else None).run()
     return None
 
 
